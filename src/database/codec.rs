@@ -1,0 +1,73 @@
+//! Rows to bytes and back: the only file that names bincode.
+//!
+//! bincode 2.0.1 is its last working release and unmaintained (RUSTSEC-2025-0141), so it stays behind these two
+//! functions. Rows are enums, whose variant is their version. A limit bounds what a length in the bytes can
+//! make it allocate, and bytes left over are an error.
+
+use std::path::Path;
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint, standard};
+use bincode::{Decode, Encode};
+
+use crate::words::{Error, Result};
+
+/// Largest row, in bytes.
+const LIMIT: usize = 64 * 1024;
+
+const CONFIG: Configuration<LittleEndian, Varint, Limit<LIMIT>> = standard().with_limit::<LIMIT>();
+
+/// The bytes of a row.
+pub(crate) fn encode<T: Encode>(row: &T, table: &'static str, path: &Path) -> Result<Vec<u8>> {
+    bincode::encode_to_vec(row, CONFIG).map_err(|_| damaged(table, path, "a row is too large to encode"))
+}
+
+/// The row in these bytes.
+pub(crate) fn decode<T: Decode<()>>(bytes: &[u8], table: &'static str, path: &Path) -> Result<T> {
+    match bincode::decode_from_slice(bytes, CONFIG) {
+        Ok((row, read)) if read == bytes.len() => Ok(row),
+        Ok(_) => Err(damaged(table, path, "bytes are left over")),
+        Err(_) => Err(damaged(table, path, "it is cut short, too long, or of an unknown version")),
+    }
+}
+
+fn damaged(table: &'static str, path: &Path, reason: &'static str) -> Error {
+    Error::DamagedRow { path: path.to_owned(), table, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Encode, Decode)]
+    enum Row {
+        V1 { number: u64, bytes: Vec<u8> },
+    }
+
+    fn read(bytes: &[u8]) -> Result<Row> {
+        decode(bytes, "test", Path::new("file"))
+    }
+
+    proptest! {
+        #[test]
+        fn rows_round_trip(number: u64, bytes: Vec<u8>) {
+            let row = Row::V1 { number, bytes };
+            let mut encoded = encode(&row, "test", Path::new("file")).unwrap();
+            prop_assert_eq!(read(&encoded).unwrap(), row);
+            prop_assert!(read(&encoded[..encoded.len() - 1]).is_err());
+            encoded.push(0);
+            prop_assert!(read(&encoded).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_a_row_or_an_error(bytes: Vec<u8>) {
+            let _ = read(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_huge_length_is_an_error_and_not_an_allocation() {
+        assert!(read(&[0, 1, 0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).is_err());
+    }
+}

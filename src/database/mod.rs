@@ -1,0 +1,92 @@
+//! Layer 2: redb as this crate uses it. Opening, one shape of transaction, and the codec of rows.
+
+mod codec;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+
+use crate::words::{Error, Result};
+
+pub(crate) use codec::{decode, encode};
+
+/// The first bytes of every redb file.
+const REDB_MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
+
+/// A redb file and its path, which every error names.
+#[derive(Debug)]
+pub(crate) struct Db {
+    database: Database,
+    path: PathBuf,
+}
+
+impl Db {
+    /// Creates the file, or opens an empty one.
+    pub(crate) fn create(path: &Path, cache_bytes: usize) -> Result<Self> {
+        let database = Database::builder()
+            .set_cache_size(cache_bytes)
+            .create(path)
+            .map_err(Error::database("create the database", path))?;
+        Ok(Self { database, path: path.to_owned() })
+    }
+
+    /// Opens an existing file; `what` names it where it turns out to be something else.
+    pub(crate) fn open(path: &Path, cache_bytes: usize, what: &'static str) -> Result<Self> {
+        let mut magic = [0; REDB_MAGIC.len()];
+        let mut file = File::open(path).map_err(Error::io("open", path))?;
+        if file.read_exact(&mut magic).is_err() || magic != *REDB_MAGIC {
+            return Err(Error::ForeignFormat { path: path.to_owned(), expected: what });
+        }
+        drop(file);
+        let database = Database::builder()
+            .set_cache_size(cache_bytes)
+            .open(path)
+            .map_err(Error::database("open the database", path))?;
+        Ok(Self { database, path: path.to_owned() })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs `work` on a snapshot.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Result<T>) -> Result<T> {
+        let txn = self.database.begin_read().map_err(self.error("begin to read"))?;
+        work(&txn)
+    }
+
+    /// Runs `work` in a transaction and commits it durably; an error leaves everything as it was.
+    ///
+    /// Quick-repair implies the two-phase commit, which does not trust checksums of data that callers shape,
+    /// and lets an open after a crash go without a walk over the whole file.
+    pub(crate) fn write<T>(&self, work: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
+        let mut txn = self.database.begin_write().map_err(self.error("begin to write"))?;
+        txn.set_quick_repair(true);
+        let result = work(&txn)?;
+        txn.commit().map_err(self.error("commit"))?;
+        Ok(result)
+    }
+
+    /// A closure for `map_err` on an operation on this file.
+    pub(crate) fn error<E: Into<redb::Error>>(&self, action: &'static str) -> impl FnOnce(E) -> Error + use<E> {
+        Error::database(action, &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_files_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        for bytes in [&b""[..], b"red", b"SQLite format 3\0 and so on"] {
+            std::fs::write(&path, bytes).unwrap();
+            assert!(matches!(Db::open(&path, 1 << 20, "a ledger"), Err(Error::ForeignFormat { .. })));
+        }
+        assert!(matches!(Db::open(&dir.path().join("none"), 1 << 20, "a ledger"), Err(Error::Io { .. })));
+    }
+}

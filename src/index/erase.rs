@@ -1,0 +1,96 @@
+//! Erasing accounts: every listing of them, found by one scan.
+
+use std::collections::HashMap;
+
+use super::update::Plan;
+use super::{Index, Inner};
+use crate::overlay::{Change, Overlay};
+use crate::segment::keys::mask_key;
+use crate::words::{AccountId, Entry, Flags, Result};
+
+/// What an erasure found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct EraseReport {
+    /// Accounts asked for.
+    pub accounts: usize,
+    /// Listings removed.
+    pub removed: usize,
+}
+
+impl Index {
+    /// Removes every listing of an account. Durable and visible when it returns.
+    ///
+    /// The removals carry the newest version that any listing of the account had, so that no update as old as
+    /// that brings one back. It costs a scan of all segments: erase many accounts in one call.
+    ///
+    /// # Errors
+    /// [`crate::Error::Damaged`] if a segment is; [`crate::Error::Database`] if the disk refuses. Never for want
+    /// of room.
+    pub fn erase_account(&self, account: AccountId) -> Result<EraseReport> {
+        self.erase_accounts(&[account])
+    }
+
+    /// Removes every listing of these accounts, by one scan.
+    ///
+    /// # Errors
+    /// As [`Index::erase_account`].
+    pub fn erase_accounts(&self, accounts: &[AccountId]) -> Result<EraseReport> {
+        self.inner.erase(accounts)
+    }
+}
+
+/// The newest state of every listing of the wanted accounts, with the bits of its key that are known.
+type Found = HashMap<AccountId, Vec<(Entry, u8)>>;
+
+impl Inner {
+    fn erase(&self, accounts: &[AccountId]) -> Result<EraseReport> {
+        let mut found: Found = accounts.iter().map(|account| (*account, Vec::new())).collect();
+        // No fold moves a listing from where was not looked to where was looked already.
+        let _structure = self.structure.lock();
+        for segment in self.segments.load().live() {
+            let known_bits = segment.segment().header().keys.key_bits;
+            segment.locate(|s| {
+                s.for_each(|entry| {
+                    if let Some(listings) = found.get_mut(&entry.account) {
+                        listings.push((entry, known_bits));
+                    }
+                })
+            })?;
+        }
+        let mut writer = self.writer.lock();
+        writer.check()?;
+        put_changes_above(&self.overlay.read(), &mut found);
+        let plan = plan(&found, self.clock.wall_ms() / 1_000);
+        let report = EraseReport { accounts: found.len(), removed: plan.new.len() };
+        if !plan.new.is_empty() {
+            let next = writer.state.clone();
+            self.write(&mut writer, next, &plan)?;
+        }
+        Ok(report)
+    }
+}
+
+/// Replaces what the segments said by what the overlay says of the same listings.
+fn put_changes_above(overlay: &Overlay, found: &mut Found) {
+    for change in overlay.iter() {
+        let Some(listings) = found.get_mut(&change.entry.account) else { continue };
+        listings.retain(|(entry, known_bits)| {
+            let bits = change.known_bits.min(*known_bits);
+            mask_key(entry.key, bits) != mask_key(change.entry.key, bits)
+        });
+        listings.push((change.entry, change.known_bits));
+    }
+}
+
+fn plan(found: &Found, removed_at_s: u64) -> Plan {
+    let mut plan = Plan::default();
+    for listings in found.values() {
+        let newest = listings.iter().map(|(entry, _)| entry.version()).max().unwrap_or_default();
+        for (entry, known_bits) in listings.iter().filter(|(entry, _)| !entry.flags().is_removed()) {
+            let entry = Entry::new(entry.key, entry.account, newest, Flags::removed(0));
+            plan.new.insert(entry.id(), Change { entry, known_bits: *known_bits, removed_at_s });
+        }
+    }
+    plan
+}

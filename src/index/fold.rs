@@ -1,0 +1,282 @@
+//! Folding: the changes of one range and its segment become its next segment, or its next two.
+
+use std::sync::Arc;
+
+use super::segments::{LiveSegment, RangeSlot, SegmentMap};
+use super::{Index, Inner};
+use crate::overlay::Change;
+use crate::segment::builder::{Input, build, shape_for};
+use crate::segment::keys::{KeyRange, MAX_RANGE_BITS, mask_key};
+use crate::segment::tombstone;
+use crate::store::{Changes, DeltaRef, SegmentRow};
+use crate::words::{Entry, Error, Flags, Result, Stamp};
+
+/// What a fold did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct FoldReport {
+    /// Ranges that were rewritten.
+    pub ranges: usize,
+    /// Segments they have now.
+    pub segments: usize,
+    /// Changes that went from the delta into segments.
+    pub folded: usize,
+    /// Removals forgotten because their retention has passed.
+    pub forgotten: usize,
+}
+
+impl FoldReport {
+    pub(super) const fn add(&mut self, other: Self) {
+        self.ranges += other.ranges;
+        self.segments += other.segments;
+        self.folded += other.folded;
+        self.forgotten += other.forgotten;
+    }
+}
+
+/// The listings of a range, ready to be built.
+pub(super) struct Merged {
+    /// Sorted by key, every listing once.
+    pub(super) entries: Vec<Entry>,
+    /// Bits of the keys that every source knows.
+    pub(super) known_bits: u8,
+}
+
+impl Index {
+    /// Folds every range that has changes, or removals whose retention has passed. Lookups and updates go on
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if a segment is; [`Error::Io`] or [`Error::Database`] if the disk refuses. Ranges
+    /// folded before stay folded.
+    pub fn fold(&self) -> Result<FoldReport> {
+        let mut report = FoldReport::default();
+        let ranges: Vec<_> = self.inner.segments.load().slots().iter().map(|slot| slot.range).collect();
+        for range in ranges {
+            report.add(self.inner.fold_range(range)?);
+        }
+        Ok(report)
+    }
+}
+
+impl Inner {
+    /// Folds one range of the current map. Nothing happens if there is nothing to fold, or if the range was
+    /// split meanwhile.
+    pub(super) fn fold_range(&self, range: KeyRange) -> Result<FoldReport> {
+        let _structure = self.structure.lock();
+        let map = self.segments.load_full();
+        let Some(slot) = map.slots().iter().find(|slot| slot.range == range) else {
+            return Ok(FoldReport::default());
+        };
+        let changes = self.store.delta(range)?;
+        if changes.is_empty() && !self.has_expired(slot)? {
+            return Ok(FoldReport::default());
+        }
+        let folded: Vec<DeltaRef> =
+            changes.iter().map(|c| (c.entry.key, c.entry.account, c.entry.stamp)).collect();
+        let (merged, forgotten) = self.merge(slot, changes)?;
+        let rows = self.plan_segments(range, &merged)?;
+        let new = self.publish_all(&rows, &merged)?;
+        let retired: Vec<u64> = slot.segment.iter().map(|segment| segment.generation()).collect();
+        let folded_rows = folded.len();
+        self.swap(false, &retired, &rows, &new, |_| Ok(folded))?;
+        Ok(FoldReport { ranges: 1, segments: new.len(), folded: folded_rows, forgotten })
+    }
+
+    /// Has a range's segment removals that may be forgotten?
+    pub(super) fn has_expired(&self, slot: &RangeSlot) -> Result<bool> {
+        let Some(segment) = slot.segment.as_deref().filter(|s| s.segment().header().removed > 0) else {
+            return Ok(false);
+        };
+        let (now_ms, era_s) = (self.clock.wall_ms(), segment.segment().header().era_s);
+        let mut expired = false;
+        segment.locate(|s| {
+            s.for_each(|entry| {
+                let flags = entry.flags();
+                expired |= flags.is_removed() && tombstone::expired(flags.era(), now_ms, era_s);
+            })
+        })?;
+        Ok(expired)
+    }
+
+    /// A range's segment with its changes above it, without removals that may be forgotten. Also how many those
+    /// were.
+    fn merge(&self, slot: &RangeSlot, changes: Vec<Change>) -> Result<(Merged, usize)> {
+        let (mut entries, segment_bits) = self.entries_of(slot.segment.as_deref())?;
+        let known_bits = changes.iter().map(|change| change.known_bits).fold(segment_bits, u8::min);
+        entries.extend(changes.into_iter().map(|change| self.dated(change)));
+        let shape = shape_for(slot.range, entries.len(), known_bits);
+        // The changes come last and the sort is stable: of one listing the last is the newest.
+        for entry in &mut entries {
+            entry.key = mask_key(entry.key, shape.key_bits);
+        }
+        entries.sort_by_key(Entry::id);
+        keep_last(&mut entries);
+        let before = entries.len();
+        let (now_ms, era_s) = (self.clock.wall_ms(), self.era_s());
+        entries.retain(|e| !(e.flags().is_removed() && tombstone::expired(e.flags().era(), now_ms, era_s)));
+        let forgotten = before - entries.len();
+        Ok((Merged { entries, known_bits: shape.key_bits }, forgotten))
+    }
+
+    /// Every listing of a segment, removals dated in the eras of today's options, and the bits it knows.
+    pub(super) fn entries_of(&self, segment: Option<&LiveSegment>) -> Result<(Vec<Entry>, u8)> {
+        let Some(live) = segment else { return Ok((Vec::new(), 128)) };
+        let header = live.segment().header();
+        let (now_ms, from_era_s, era_s) = (self.clock.wall_ms(), header.era_s, self.era_s());
+        let mut entries =
+            Vec::with_capacity(usize::try_from(header.entries).unwrap_or(0).min(live.segment().len() / 24));
+        live.locate(|s| {
+            s.for_each(|mut entry| {
+                if entry.flags().is_removed() && from_era_s != era_s {
+                    let era = tombstone::convert(entry.flags().era(), now_ms, from_era_s, era_s);
+                    entry.stamp = Stamp::new(entry.version(), Flags::removed(era));
+                }
+                entries.push(entry);
+            })
+        })?;
+        Ok((entries, header.keys.key_bits))
+    }
+
+    /// The entry of a change; a removal gets the era of its time.
+    fn dated(&self, change: Change) -> Entry {
+        let entry = change.entry;
+        if !entry.flags().is_removed() {
+            return entry;
+        }
+        let era = tombstone::era_at(change.removed_at_s.saturating_mul(1_000), self.era_s());
+        Entry::new(entry.key, entry.account, entry.version(), Flags::removed(era))
+    }
+
+    pub(super) fn era_s(&self) -> u64 {
+        tombstone::era_s(self.options.removal_retention.as_secs())
+    }
+
+    /// Manifest rows for the segments of a range: one, or as many as keep each within its size.
+    pub(super) fn plan_segments(&self, range: KeyRange, merged: &Merged) -> Result<Vec<SegmentRow>> {
+        let depth = depth_for(range, merged.entries.len(), self.options.segment_listings);
+        let mut rows = Vec::new();
+        let mut rest = merged.entries.as_slice();
+        for part in range.split_to(depth) {
+            let (of_part, others) = rest.split_at(rest.partition_point(|entry| part.contains(entry.key)));
+            rest = others;
+            if !of_part.is_empty() {
+                let entries = of_part.len() as u64;
+                rows.push(SegmentRow { generation: self.next_generation()?, range: part, file_len: 0, entries });
+            }
+        }
+        Ok(rows)
+    }
+
+    /// A generation that no segment had before, durable with the transaction that uses it: a crash before it
+    /// leaves only files that the next open removes.
+    pub(super) fn next_generation(&self) -> Result<u64> {
+        let mut writer = self.writer.lock();
+        writer.check()?;
+        let generation = writer.state.next_generation;
+        writer.state.next_generation += 1;
+        Ok(generation)
+    }
+
+    /// Builds and publishes the segments of a plan.
+    pub(super) fn publish_all(&self, rows: &[SegmentRow], merged: &Merged) -> Result<Vec<Arc<LiveSegment>>> {
+        let mut rest = merged.entries.as_slice();
+        let mut new = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (entries, others) =
+                rest.split_at(usize::try_from(row.entries).unwrap_or(usize::MAX).min(rest.len()));
+            rest = others;
+            new.push(Arc::new(self.publish(row, entries, merged.known_bits)?));
+        }
+        Ok(new)
+    }
+
+    /// Builds and publishes one segment.
+    pub(super) fn publish(&self, row: &SegmentRow, entries: &[Entry], known_bits: u8) -> Result<LiveSegment> {
+        let index_id = self.index_id();
+        let image = build(&Input {
+            index_id,
+            generation: row.generation,
+            range: row.range,
+            known_bits,
+            era_s: self.era_s(),
+            entries,
+        });
+        let row = SegmentRow { file_len: image.len() as u64, ..row.clone() };
+        LiveSegment::publish(&self.dir, &row, index_id, &image)
+    }
+
+    pub(super) fn index_id(&self) -> [u8; 16] {
+        self.writer.lock().state.index_id
+    }
+
+    /// One transaction that swaps segments in the manifest and drops folded changes; then the same in memory,
+    /// segments first, so that a lookup never sees neither. `folded` names the changes that the new segments make
+    /// superfluous, while no update can add one.
+    pub(super) fn swap(
+        &self,
+        content_changes: bool,
+        retired: &[u64],
+        rows: &[SegmentRow],
+        new: &[Arc<LiveSegment>],
+        folded: impl FnOnce(&SegmentMap) -> Result<Vec<DeltaRef>>,
+    ) -> Result<()> {
+        let mut writer = self.writer.lock();
+        writer.check()?;
+        let map = self.segments.load_full();
+        let next_map = map.replaced(retired, new).ok_or(Error::Panicked { during: "swap segments" })?;
+        let publish: Vec<SegmentRow> = rows
+            .iter()
+            .zip(new)
+            .map(|(row, live)| SegmentRow { file_len: live.segment().len() as u64, ..row.clone() })
+            .collect();
+        let mut next = writer.state.clone();
+        next.ledger_commits = self.ledger.commits();
+        next.snapshot_version += u64::from(content_changes);
+        let folded = folded(&next_map)?;
+        let changes = Changes { put: &[], drop: &folded, retire: retired, publish: &publish };
+        writer.commit(next, |next| self.store.commit(&changes, next))?;
+        self.segments.store(Arc::new(next_map));
+        let mut overlay = self.overlay.write();
+        for (key, account, stamp) in &folded {
+            overlay.drop_unchanged(*key, *account, *stamp);
+        }
+        overlay.shrink();
+        drop(overlay);
+        drop(writer);
+        remove_retired(&map, retired);
+        Ok(())
+    }
+}
+
+/// Removes files that no manifest names any more; lookups that still hold them keep their mapping. What cannot
+/// be removed now is removed at the next open.
+fn remove_retired(map: &SegmentMap, retired: &[u64]) {
+    for segment in map.live().filter(|segment| retired.contains(&segment.generation())) {
+        if let Err(error) = crate::disk::remove_file(segment.path()) {
+            tracing::warn!(error = error.with_causes(), "a folded segment stays until the next open");
+        }
+    }
+}
+
+/// The depth at which parts of a range have at most `limit` listings each, keys being uniform.
+pub(super) fn depth_for(range: KeyRange, entries: usize, limit: usize) -> u8 {
+    let mut depth = range.bits();
+    let mut most = entries;
+    while most > limit && depth < MAX_RANGE_BITS {
+        depth += 1;
+        most = most.div_ceil(2);
+    }
+    depth
+}
+
+/// Of equal ids in a row, keeps the last.
+fn keep_last(entries: &mut Vec<Entry>) {
+    entries.dedup_by(|later, kept| {
+        let same = later.id() == kept.id();
+        if same {
+            *kept = *later;
+        }
+        same
+    });
+}

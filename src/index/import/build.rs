@@ -1,0 +1,169 @@
+//! Partitions to segments: each core takes one part of the key space at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use parking_lot::Mutex;
+
+use super::ImportProgress;
+use super::partition::{PARTITION_BITS, Partitions};
+use crate::index::Inner;
+use crate::index::fold::{Merged, depth_for};
+use crate::index::segments::{LiveSegment, RangeSlot, SegmentMap};
+use crate::segment::builder::shape_for;
+use crate::segment::keys::{KeyRange, mask_key};
+use crate::store::{DeltaRef, SegmentRow};
+use crate::words::{Entry, Error, Result};
+
+/// Segments of an import, published as files but named by no manifest yet.
+#[derive(Default)]
+pub(super) struct Built {
+    pub(super) rows: Vec<SegmentRow>,
+    pub(super) new: Vec<Arc<LiveSegment>>,
+    pub(super) retired: Vec<u64>,
+    pub(super) stale: u64,
+}
+
+/// A part of the key space that one thread builds: all of an old range or a piece of it.
+struct Part<'a> {
+    range: KeyRange,
+    old: &'a RangeSlot,
+}
+
+impl Inner {
+    /// Builds and publishes the segments of an import on all cores.
+    pub(super) fn build(
+        &self,
+        partitions: &Partitions,
+        progress: &(dyn Fn(ImportProgress) + Sync),
+    ) -> Result<Built> {
+        let map = self.segments.load_full();
+        let parts = self.parts(&map, partitions);
+        let retired = map.slots().iter().filter(|slot| parts.iter().any(|part| part.old.range == slot.range));
+        let mut built = Built {
+            retired: retired.filter_map(|slot| slot.segment.as_ref()).map(|s| s.generation()).collect(),
+            ..Built::default()
+        };
+        let next = AtomicUsize::new(0);
+        let done = AtomicUsize::new(0);
+        let results = Mutex::new(&mut built);
+        let work = || -> Result<()> {
+            while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let (rows, new, stale) = self.build_part(part, partitions)?;
+                let mut built = results.lock();
+                built.rows.extend(rows);
+                built.new.extend(new);
+                built.stale += stale as u64;
+                drop(built);
+                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                progress(ImportProgress { done, total: parts.len() });
+            }
+            Ok(())
+        };
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(parts.len());
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            let ended = workers.into_iter().map(|worker| worker.join());
+            ended.fold(Ok(()), |result, ended| {
+                result.and(ended.unwrap_or(Err(Error::Panicked { during: "build segments" })))
+            })
+        })?;
+        Ok(built)
+    }
+
+    /// Cuts the old ranges that get rows so that a part is about a segment, or a partition if that is smaller.
+    fn parts<'a>(&self, map: &'a SegmentMap, partitions: &Partitions) -> Vec<Part<'a>> {
+        let mut parts = Vec::new();
+        for old in map.slots() {
+            let rows: u64 = numbers_in(old.range).map(|number| partitions.len_of(number)).sum();
+            if rows == 0 {
+                continue;
+            }
+            let kept = old.segment.as_ref().map_or(0, |s| s.segment().header().entries);
+            let total = usize::try_from(rows + kept).unwrap_or(usize::MAX);
+            let depth = depth_for(old.range, total, self.options.segment_listings);
+            let depth = depth.min(PARTITION_BITS).max(old.range.bits());
+            parts.extend(old.range.split_to(depth).map(|range| Part { range, old }));
+        }
+        parts
+    }
+
+    /// Merges the rows of a part with what its range had, and publishes the result.
+    fn build_part(
+        &self,
+        part: &Part<'_>,
+        partitions: &Partitions,
+    ) -> Result<(Vec<SegmentRow>, Vec<Arc<LiveSegment>>, usize)> {
+        let mut entries = Vec::new();
+        for number in numbers_in(part.range) {
+            partitions.read_into(number, &mut entries)?;
+        }
+        let (mut old, known_bits) = self.entries_of(part.old.segment.as_deref())?;
+        for source in [&mut entries, &mut old] {
+            source.retain(|entry| part.range.contains(entry.key));
+        }
+        let shape = shape_for(part.range, entries.len() + old.len(), known_bits);
+        for entry in entries.iter_mut().chain(&mut old) {
+            entry.key = mask_key(entry.key, shape.key_bits);
+        }
+        let rows = entries.len();
+        // The sorts are stable, so that of equal versions the first added wins, and what was there over both.
+        entries.sort_by_key(Entry::id);
+        keep_newest(&mut entries);
+        let mut stale = rows - entries.len();
+        if !old.is_empty() {
+            let both = entries.len() + old.len();
+            old.append(&mut entries);
+            old.sort_by_key(Entry::id);
+            let replaced = keep_newest(&mut old);
+            stale += both - old.len() - replaced;
+            entries = old;
+        }
+        let merged = Merged { entries, known_bits: shape.key_bits };
+        let manifest = self.plan_segments(part.range, &merged)?;
+        let new = self.publish_all(&manifest, &merged)?;
+        Ok((manifest, new, stale))
+    }
+
+    /// Changes that an imported listing is newer than.
+    pub(super) fn superseded(&self, map: &SegmentMap) -> Result<Vec<DeltaRef>> {
+        let overlay = self.overlay.read();
+        let mut superseded = Vec::new();
+        for change in overlay.iter() {
+            let entry = change.entry;
+            let Some(segment) = map.of(entry.key) else { continue };
+            let mut is_older = false;
+            segment.locate(|s| {
+                s.probe(entry.key, |account, stamp| {
+                    is_older |= account == entry.account && stamp.version() > entry.version();
+                })
+            })?;
+            if is_older {
+                superseded.push((entry.key, entry.account, entry.stamp));
+            }
+        }
+        Ok(superseded)
+    }
+}
+
+/// The partitions that a range overlaps.
+fn numbers_in(range: KeyRange) -> std::ops::RangeInclusive<usize> {
+    let number = |hi: u64| (hi >> (64 - PARTITION_BITS)) as usize;
+    number(range.first_key().hi)..=number(range.last_key().hi)
+}
+
+/// Of equal ids in a row, keeps the one with the greatest version, the first of several. Returns how often a
+/// later one won.
+fn keep_newest(entries: &mut Vec<Entry>) -> usize {
+    let mut replaced = 0;
+    entries.dedup_by(|later, kept| {
+        let same = later.id() == kept.id();
+        if same && later.version() > kept.version() {
+            *kept = *later;
+            replaced += 1;
+        }
+        same
+    });
+    replaced
+}

@@ -1,0 +1,204 @@
+//! Bulk import: rows into partitions by key, partitions into segments, one transaction that shows them all.
+//!
+//! Memory is bounded whatever the input: rows beyond a limit go to temporary files, and segments are built one
+//! per core at a time. Until the last transaction nothing of an import is visible; a crash leaves only files
+//! that the next open removes, and the import can be run again.
+
+mod build;
+mod partition;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::{Index, Inner};
+use crate::words::{Entry, Error, Flags, Key, Listing, Result};
+
+use partition::Partitions;
+
+/// Folders of temporary files begin with this.
+const FOLDER_PREFIX: &str = "import-";
+/// Rows keyed at a time.
+const CHUNK: usize = 1_024;
+
+/// An import under way. Several threads may add rows at once; nothing is visible before [`Importer::finish`].
+///
+/// ```
+/// use unlisted::{AccountId, Index, Listing, OptIns, Options, PhoneHash, Secret, Version};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let importer = index.importer()?;
+/// importer.add(&[Listing {
+///     hash: PhoneHash::of_e164("+14155550100")?,
+///     account: AccountId::from(42),
+///     opt_ins: OptIns::SEARCH,
+///     version: Version::new(1)?,
+/// }])?;
+/// let report = importer.finish()?;
+/// assert_eq!((report.rows, report.stale), (1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Importer {
+    index: Index,
+    partitions: Mutex<Partitions>,
+    folder: TemporaryFolder,
+}
+
+/// What an import did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct ImportReport {
+    /// Rows taken in.
+    pub rows: u64,
+    /// Of those, rows that changed nothing: their version was not newer than what the index or another row had.
+    pub stale: u64,
+    /// Segments written.
+    pub segments: usize,
+}
+
+/// How far the building of segments is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImportProgress {
+    /// Parts of the key space that are done.
+    pub done: usize,
+    /// Parts there are.
+    pub total: usize,
+}
+
+impl Index {
+    /// Begins a bulk import. It goes into segments directly, not through the delta.
+    ///
+    /// # Errors
+    /// [`Error::SizeLimit`] if the index is full; [`Error::Io`].
+    pub fn importer(&self) -> Result<Importer> {
+        self.inner.check_size()?;
+        let folder = TemporaryFolder::create(&self.inner.dir)?;
+        let partitions = Mutex::new(Partitions::new(&folder.path, self.inner.options.import_memory_bytes));
+        Ok(Importer { index: self.clone(), partitions, folder })
+    }
+
+    /// Imports all rows of a source at once: before it returns none of them is visible, afterwards all are.
+    ///
+    /// Versions are compared as in [`Index::update`], with what the index holds and among the rows.
+    ///
+    /// # Errors
+    /// As [`Index::importer`] and [`Importer::finish`].
+    pub fn import(&self, rows: impl IntoIterator<Item = Listing>) -> Result<ImportReport> {
+        let importer = self.importer()?;
+        let mut chunk = Vec::with_capacity(CHUNK);
+        for row in rows {
+            chunk.push(row);
+            if chunk.len() == CHUNK {
+                importer.add(&chunk)?;
+                chunk.clear();
+            }
+        }
+        importer.add(&chunk)?;
+        importer.finish()
+    }
+}
+
+impl Importer {
+    /// Adds rows. Threads may call it at once; of two rows for one listing with one version, the first added
+    /// wins.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a temporary file cannot be written.
+    pub fn add(&self, rows: &[Listing]) -> Result<()> {
+        let mut keys: Vec<Key> = Vec::with_capacity(CHUNK);
+        let mut entries = Vec::with_capacity(CHUNK.min(rows.len()));
+        for chunk in rows.chunks(CHUNK) {
+            keys.clear();
+            self.index.inner.ring.keys_of(chunk.iter().map(|row| &row.hash), &mut keys);
+            let entry = |(key, row): (&Key, &Listing)| {
+                Entry::new(*key, row.account, row.version, Flags::live(row.opt_ins))
+            };
+            entries.clear();
+            entries.extend(keys.iter().zip(chunk).map(entry));
+            self.partitions.lock().add(&entries)?;
+        }
+        Ok(())
+    }
+
+    /// Builds the segments and makes all rows visible and durable at once.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if a segment or temporary file is; [`Error::Io`] or [`Error::Database`] if the disk
+    /// refuses. Nothing of the import is visible then.
+    pub fn finish(self) -> Result<ImportReport> {
+        self.finish_with(|_| ())
+    }
+
+    /// [`Importer::finish`], telling how far it is.
+    ///
+    /// # Errors
+    /// As [`Importer::finish`].
+    pub fn finish_with(self, progress: impl Fn(ImportProgress) + Sync) -> Result<ImportReport> {
+        let Self { index, partitions, folder } = self;
+        let report = index.inner.import(&mut partitions.into_inner(), &progress);
+        folder.remove()?;
+        report
+    }
+}
+
+/// A folder that goes when it is dropped.
+#[derive(Debug)]
+struct TemporaryFolder {
+    path: PathBuf,
+}
+
+impl TemporaryFolder {
+    fn create(dir: &Path) -> Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let path = dir.join(format!("{FOLDER_PREFIX}{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir(&path).map_err(Error::io("create", &path))?;
+        Ok(Self { path })
+    }
+
+    /// Removes the folder and says if that fails.
+    fn remove(self) -> Result<()> {
+        fs::remove_dir_all(&self.path).map_err(Error::io("remove", &self.path))
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        // Gone already after `remove`; after an error the next open removes it.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes what imports left behind that did not end. Nobody else has the directory open.
+pub(super) fn remove_leftovers(dir: &Path) -> Result<()> {
+    for item in fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let path = item.map_err(Error::io("list", dir))?.path();
+        let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(FOLDER_PREFIX));
+        if ours && path.is_dir() {
+            tracing::info!("removing what an interrupted import left behind");
+            fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+impl Inner {
+    fn import(
+        &self,
+        partitions: &mut Partitions,
+        progress: &(dyn Fn(ImportProgress) + Sync),
+    ) -> Result<ImportReport> {
+        partitions.flush()?;
+        let rows = partitions.rows();
+        if rows == 0 {
+            return Ok(ImportReport::default());
+        }
+        let _structure = self.structure.lock();
+        let built = self.build(partitions, progress)?;
+        let report = ImportReport { rows, stale: built.stale, segments: built.new.len() };
+        self.swap(true, &built.retired, &built.rows, &built.new, |map| self.superseded(map))?;
+        Ok(report)
+    }
+}

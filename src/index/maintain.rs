@@ -1,0 +1,162 @@
+//! What happens in the background: folding ranges with many changes, forgetting what is past its retention.
+
+use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Inner;
+use crate::segment::keys::KeyRange;
+use crate::words::{Error, Result};
+
+/// How often to look without being woken.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Shortest time between two looks, however often it is woken.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often to forget, in nanoseconds: an hour.
+const FORGET_EVERY_NS: u64 = 3_600_000_000_000;
+/// Changes in all ranges together, in multiples of what makes one range worth folding, at which the fullest range
+/// is folded even if it is not: the overlay is memory.
+const MOST_OVERLAYS: usize = 8;
+
+/// Wakes the background thread, or ends it.
+#[derive(Debug, Default)]
+pub(super) struct Wake {
+    signal: Mutex<Signal>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Signal {
+    look: bool,
+    stop: bool,
+}
+
+impl Wake {
+    /// There may be something to fold.
+    pub(super) fn wake(&self) {
+        self.signal.lock().look = true;
+        self.changed.notify_one();
+    }
+
+    fn stop(&self) {
+        self.signal.lock().stop = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits to be woken, for at most the interval. `false` means stop.
+    fn wait(&self) -> bool {
+        let mut signal = self.signal.lock();
+        if !signal.look && !signal.stop {
+            self.changed.wait_for(&mut signal, INTERVAL);
+        }
+        signal.look = false;
+        !signal.stop
+    }
+
+    /// Sleeps, but not through a stop. `false` means stop.
+    fn pause(&self) -> bool {
+        let mut signal = self.signal.lock();
+        self.changed.wait_while_for(&mut signal, |signal| !signal.stop, PAUSE);
+        !signal.stop
+    }
+}
+
+/// The background thread of an index; dropping it ends the thread after the fold it is at.
+#[derive(Debug)]
+pub(super) struct Worker {
+    wake: Arc<Wake>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts the thread, unless the options say none.
+    pub(super) fn start(inner: &Arc<Inner>) -> Result<Self> {
+        let wake = inner.wake.clone();
+        if !inner.options.background {
+            return Ok(Self { wake, thread: None });
+        }
+        let (weak, signal) = (Arc::downgrade(inner), wake.clone());
+        let thread = thread::Builder::new()
+            .name("unlisted-maintain".to_owned())
+            .spawn(move || run(&weak, &signal))
+            .map_err(Error::io("start a thread for", &inner.dir))?;
+        Ok(Self { wake, thread: Some(thread) })
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.wake.stop();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the background thread of the index ended by a panic: this is a bug");
+        }
+    }
+}
+
+fn run(inner: &Weak<Inner>, wake: &Wake) {
+    let mut forgot_at_ns = None;
+    while wake.wait() {
+        let Some(inner) = inner.upgrade() else { return };
+        if let Err(error) = inner.maintain(&mut forgot_at_ns) {
+            tracing::error!(error = error.with_causes(), "background work failed; it is tried again");
+        }
+        drop(inner);
+        if !wake.pause() {
+            return;
+        }
+    }
+}
+
+impl Inner {
+    fn maintain(&self, forgot_at_ns: &mut Option<u64>) -> Result<()> {
+        for range in self.worth_folding() {
+            self.fold_range(range)?;
+        }
+        let now_ns = self.clock.monotonic_ns();
+        if forgot_at_ns.is_none_or(|at| now_ns.saturating_sub(at) >= FORGET_EVERY_NS) {
+            *forgot_at_ns = Some(now_ns);
+            self.forget()?;
+        }
+        Ok(())
+    }
+
+    /// Ranges with enough changes, or else the fullest if all changes together are too many.
+    fn worth_folding(&self) -> Vec<KeyRange> {
+        let worth = self.options.fold_at_changes;
+        let overlay = self.overlay.read();
+        if overlay.len() < worth {
+            return Vec::new();
+        }
+        let map = self.segments.load();
+        let mut counts = vec![0; map.slots().len()];
+        for change in overlay.iter() {
+            if let Some(count) = map.position(change.entry.key).and_then(|at| counts.get_mut(at)) {
+                *count += 1;
+            }
+        }
+        let counted = || map.slots().iter().zip(&counts);
+        let worthy: Vec<_> = counted().filter(|(_, count)| **count >= worth).map(|(slot, _)| slot.range).collect();
+        if worthy.is_empty() && overlay.len() / MOST_OVERLAYS >= worth {
+            return counted().max_by_key(|(_, count)| **count).map(|(slot, _)| slot.range).into_iter().collect();
+        }
+        worthy
+    }
+
+    /// Forgets disclosures and removals whose retention has passed.
+    fn forget(&self) -> Result<()> {
+        let gone = self.ledger.forget_disclosures(self.options.disclosure_retention)?;
+        if gone > 0 {
+            tracing::info!(gone, "forgot disclosures past their retention");
+        }
+        for slot in self.segments.load_full().slots() {
+            if self.has_expired(slot)? {
+                self.fold_range(slot.range)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! Layer 3: the paths of the index, one file each.
+//!
+//! `open` ties the files together, `lookup` answers, `update` and `erase` write, `import` and `fold` build
+//! segments, `maintain` does so in the background, `verify` and `stats` look without changing anything.
+
+mod erase;
+mod fold;
+mod import;
+mod inspect;
+mod lookup;
+mod maintain;
+mod open;
+mod options;
+mod reply;
+mod segments;
+mod stats;
+mod update;
+mod verify;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+
+use crate::disk::DirLock;
+use crate::ledger::{Ledger, RedbLedger};
+use crate::overlay::Overlay;
+use crate::store::{State, Store};
+use crate::words::{Clock, Error, KeyRing, QuotaPolicy, Result};
+
+pub use erase::EraseReport;
+pub use fold::FoldReport;
+pub use import::{ImportProgress, ImportReport, Importer};
+pub use inspect::{Disclosure, Inspector};
+pub use options::Options;
+pub use reply::{Match, NumberState, Reply};
+pub use stats::Stats;
+pub use update::{UpdateBatch, UpdateReport};
+pub use verify::VerifyReport;
+
+use segments::SegmentMap;
+
+/// An open index. `Send + Sync`, and cheap to clone: clones share everything.
+///
+/// The directory is released when the last clone is dropped.
+///
+/// ```
+/// use unlisted::{AccountId, Caller, Index, OptIns, Options, PhoneHash, Purpose, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let ada = PhoneHash::of_e164("+14155550100")?;
+/// index.update(|batch| batch.put(ada, AccountId::from(42), OptIns::CONTACT_SYNC, 1))?;
+///
+/// let caller = Caller::new("user-7");
+/// let reply = index.lookup(&caller, Purpose::ContactSync, &[ada])?;
+/// assert_eq!(reply.matches().next().map(|found| found.account), Some(AccountId::from(42)));
+/// assert_eq!(index.lookup(&caller, Purpose::Payments, &[ada])?.matches().count(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Index {
+    /// Stops the background thread when the last handle is dropped; dropped before what it works on.
+    _worker: Arc<maintain::Worker>,
+    inner: Arc<Inner>,
+}
+
+/// What every path works on.
+pub(crate) struct Inner {
+    dir: PathBuf,
+    options: Options,
+    ring: KeyRing,
+    clock: Arc<dyn Clock>,
+    store: Store,
+    ledger: RedbLedger,
+    /// One writer at a time. Locked after `structure`, before `overlay`.
+    writer: Mutex<Writer>,
+    /// One fold, import or erasure at a time. Locked before `writer`.
+    structure: Mutex<()>,
+    /// Lookups read it before `segments`; folds change `segments` before it.
+    overlay: RwLock<Overlay>,
+    segments: ArcSwap<SegmentMap>,
+    seen: stats::Seen,
+    wake: Arc<maintain::Wake>,
+    _lock: DirLock,
+}
+
+/// What the writer guards: the state on disk, and whether it is still known.
+#[derive(Debug)]
+struct Writer {
+    state: State,
+    poison: Option<String>,
+}
+
+impl Writer {
+    /// Refuses after a failed write.
+    fn check(&self) -> Result<()> {
+        match &self.poison {
+            Some(cause) => Err(Error::Poisoned { what: "index", cause: cause.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs a transaction that ends in the state `next`; a failure poisons the writer.
+    fn commit(&mut self, next: State, write: impl FnOnce(&State) -> Result<()>) -> Result<()> {
+        self.check()?;
+        match write(&next) {
+            Ok(()) => {
+                self.state = next;
+                Ok(())
+            }
+            Err(error) => {
+                self.poison = Some(error.with_causes());
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Index {
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// The quotas in force.
+    #[must_use]
+    pub fn quotas(&self) -> QuotaPolicy {
+        self.inner.ledger.policy()
+    }
+
+    /// Where the host's change feed stands: what the last committed update set, if any did.
+    #[must_use]
+    pub fn watermark(&self) -> Option<Vec<u8>> {
+        self.inner.writer.lock().state.watermark.clone()
+    }
+
+    /// How many transactions changed listings since the index was made. Two equal versions are equal content.
+    #[must_use]
+    pub fn snapshot_version(&self) -> u64 {
+        self.inner.writer.lock().state.snapshot_version
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Index").field("dir", &self.inner.dir).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,232 @@
+//! Opening: lock, files, secret, ledger, segments, overlay, in this order; and making a new index.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+
+use super::maintain::{Wake, Worker};
+use super::options::Create;
+use super::segments::{FOLDER, LiveSegment, SegmentMap};
+use super::stats::Seen;
+use super::{Index, Inner, Options, Writer, import};
+use crate::disk::{self, DirLock};
+use crate::ledger::{self, LedgerOptions, LedgerState, RedbLedger};
+use crate::overlay::Overlay;
+use crate::segment::keys::KeyRange;
+use crate::store::{self, Changes, State, Store};
+use crate::words::{Error, KeyRing, Result};
+
+impl Index {
+    /// Opens the index in a directory, and creates it where there is none (see [`Options::must_exist`]).
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::NotAnIndex`], [`Error::AlreadyExists`], [`Error::WrongSecret`]; for a ledger
+    /// that is not this index's own newest one [`Error::LedgerMissing`], [`Error::LedgerForeign`],
+    /// [`Error::LedgerOlder`] or [`Error::IndexOlder`]; [`Error::Damaged`] and its kin for bytes that no writer
+    /// wrote.
+    pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self> {
+        let dir = dir.as_ref();
+        options.check()?;
+        prepare_folder(dir, options.create)?;
+        let lock = DirLock::acquire(dir)?;
+        let ring = KeyRing::new(&options.secret);
+        create_if_wanted(dir, &options, &ring)?;
+
+        let (store, state) = Store::open(dir, options.index_cache_bytes)?;
+        if state.check_value != ring.check_value() {
+            return Err(Error::WrongSecret { dir: dir.to_owned() });
+        }
+        let ledger = RedbLedger::open(dir, &ledger_options(&options))?;
+        check_ledger(&store, &state, &ledger)?;
+        let state = enter_epoch(&store, state, &ledger)?;
+
+        let segments = open_segments(dir, &store, &state)?;
+        let mut overlay = Overlay::default();
+        for change in store.delta(KeyRange::ALL)? {
+            overlay.set(change);
+        }
+        let inner = Arc::new(Inner {
+            dir: dir.to_owned(),
+            clock: options.clock.clone(),
+            ring,
+            store,
+            ledger,
+            writer: Mutex::new(Writer { state, poison: None }),
+            structure: Mutex::new(()),
+            overlay: RwLock::new(overlay),
+            segments: ArcSwap::from_pointee(segments),
+            seen: Seen::default(),
+            wake: Arc::new(Wake::default()),
+            options,
+            _lock: lock,
+        });
+        let worker = Arc::new(Worker::start(&inner)?);
+        Ok(Self { inner, _worker: worker })
+    }
+}
+
+impl Inner {
+    /// Leaves both files knowing how far the other is, so that an older copy of either is found out.
+    fn close(&self) -> Result<()> {
+        self.ledger.settle()?;
+        let mut writer = self.writer.lock();
+        let mut next = writer.state.clone();
+        next.ledger_commits = self.ledger.commits();
+        writer.commit(next, |next| self.store.commit(&Changes::default(), next))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(error = error.with_causes(), "the index closed without settling; nothing is lost");
+        }
+    }
+}
+
+fn ledger_options(options: &Options) -> LedgerOptions {
+    LedgerOptions {
+        cache_bytes: options.ledger_cache_bytes,
+        max_clock_jump: options.max_clock_jump,
+        clock: options.clock.clone(),
+    }
+}
+
+fn prepare_folder(dir: &Path, create: Create) -> Result<()> {
+    let missing = !dir.try_exists().map_err(Error::io("look for", dir))?;
+    if create == Create::Never && (missing || !has_files(dir)?) {
+        return Err(Error::NotAnIndex { dir: dir.to_owned() });
+    }
+    if missing {
+        fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    }
+    Ok(())
+}
+
+/// Is there any of the files that an index has?
+fn has_files(dir: &Path) -> Result<bool> {
+    for name in [store::FILE_NAME, ledger::FILE_NAME, FOLDER] {
+        let path = dir.join(name);
+        if path.try_exists().map_err(Error::io("look for", &path))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Makes a new index where there is none.
+///
+/// The ledger comes first and `index.redb` last, by a rename, so that an interrupted creation leaves at most a
+/// ledger that was never used; only such a one may be made again. A used ledger without an index, or an index
+/// without its ledger, is a loss that the host must hear of.
+fn create_if_wanted(dir: &Path, options: &Options, ring: &KeyRing) -> Result<()> {
+    let index_path = dir.join(store::FILE_NAME);
+    if index_path.try_exists().map_err(Error::io("look for", &index_path))? {
+        if options.create == Create::Always {
+            return Err(Error::AlreadyExists { dir: dir.to_owned() });
+        }
+        return Ok(());
+    }
+    let ledger_path = dir.join(ledger::FILE_NAME);
+    if ledger_path.try_exists().map_err(Error::io("look for", &ledger_path))? {
+        let left = RedbLedger::open(dir, &ledger_options(options))?.state();
+        if !left.is_pristine() {
+            return Err(index_older(&index_path, 0, 0, &left));
+        }
+        disk::remove_file(&ledger_path)?;
+    }
+    if options.create == Create::Never {
+        return Err(Error::NotAnIndex { dir: dir.to_owned() });
+    }
+    let segments = dir.join(FOLDER);
+    fs::create_dir_all(&segments).map_err(Error::io("create", &segments))?;
+    let state = State {
+        index_id: random_id()?,
+        check_value: ring.check_value(),
+        ledger_id: random_id()?,
+        epoch: 0,
+        ledger_commits: 0,
+        next_generation: 1,
+        snapshot_version: 0,
+        watermark: None,
+    };
+    let policy = options.quotas.clone().unwrap_or_default();
+    let first = LedgerState::new(state.ledger_id, state.index_id, policy, options.clock.wall_ms());
+    RedbLedger::create(dir, options.ledger_cache_bytes, &first)?;
+    Store::create(dir, options.index_cache_bytes, &state)
+}
+
+fn random_id() -> Result<[u8; 16]> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| Error::Random { reason: error.to_string() })?;
+    Ok(id)
+}
+
+/// Is the ledger this index's own, and neither an older copy nor ahead of an older copy of the index?
+fn check_ledger(store: &Store, state: &State, ledger: &RedbLedger) -> Result<()> {
+    let found = ledger.state();
+    if found.ledger_id != state.ledger_id || found.index_id != state.index_id {
+        return Err(Error::LedgerForeign { path: ledger.path().to_owned() });
+    }
+    if found.commits < state.ledger_commits {
+        let (found, expected) = (found.commits, state.ledger_commits);
+        return Err(Error::LedgerOlder { path: ledger.path().to_owned(), found, expected });
+    }
+    if found.epoch > state.epoch || found.index_version > state.snapshot_version {
+        return Err(index_older(store.path(), state.epoch, state.snapshot_version, &found));
+    }
+    Ok(())
+}
+
+fn index_older(path: &Path, found_epoch: u64, found_version: u64, ledger: &LedgerState) -> Error {
+    Error::IndexOlder {
+        path: path.to_owned(),
+        found_epoch,
+        expected_epoch: ledger.epoch,
+        found_version,
+        expected_version: ledger.index_version,
+    }
+}
+
+/// Counts this opening in both files, in the index first: a crash in between leaves the ledger behind, which is
+/// no fault, and never ahead.
+fn enter_epoch(store: &Store, mut state: State, ledger: &RedbLedger) -> Result<State> {
+    state.epoch += 1;
+    store.commit(&Changes::default(), &state)?;
+    ledger.enter_epoch(state.epoch)?;
+    state.ledger_commits = ledger.commits();
+    store.commit(&Changes::default(), &state)?;
+    Ok(state)
+}
+
+/// Maps the segments that the manifest names and removes every other file of the folder.
+fn open_segments(dir: &Path, store: &Store, state: &State) -> Result<SegmentMap> {
+    let rows = store.manifest()?;
+    let mut live = Vec::with_capacity(rows.len());
+    let mut names = HashSet::new();
+    for row in &rows {
+        live.push(Arc::new(LiveSegment::open(dir, row, state.index_id)?));
+        names.insert(row.file_name());
+    }
+    let map = SegmentMap::new(live).ok_or_else(|| Error::DamagedRow {
+        path: store.path().to_owned(),
+        table: "segments",
+        reason: "two segments cover the same keys",
+    })?;
+    let folder = dir.join(FOLDER);
+    for item in fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
+        let item = item.map_err(Error::io("list", &folder))?;
+        let name = item.file_name().to_string_lossy().into_owned();
+        let ours = name.ends_with(".seg") || name.ends_with(".seg.tmp");
+        if ours && !names.contains(&name) {
+            tracing::info!(name, "removing a segment file that no transaction named");
+            disk::remove_file(&item.path())?;
+        }
+    }
+    import::remove_leftovers(dir)?;
+    Ok(map)
+}

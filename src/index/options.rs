@@ -1,0 +1,207 @@
+//! How an index is opened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::words::{Clock, Error, QuotaPolicy, Result, Secret, SystemClock};
+
+/// How an index is opened. Only the secret has no default.
+///
+/// ```
+/// use std::time::Duration;
+/// use unlisted::{Index, Options, Quota, QuotaPolicy, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let options = Options::new(Secret::from_hex(&"5e".repeat(32))?)
+///     .quotas(QuotaPolicy::default().with_caller(Quota::per_hour(1_000, 60)?))
+///     .max_batch(2_000)
+///     .removal_retention(Duration::from_secs(7 * 86_400));
+/// let index = Index::open(dir.path(), options)?;
+/// assert_eq!(index.quotas().caller(), Quota::per_hour(1_000, 60)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub(crate) secret: Secret,
+    pub(crate) create: Create,
+    pub(crate) quotas: Option<QuotaPolicy>,
+    pub(crate) max_batch: usize,
+    pub(crate) max_update: usize,
+    pub(crate) max_bytes: u64,
+    pub(crate) index_cache_bytes: usize,
+    pub(crate) ledger_cache_bytes: usize,
+    pub(crate) import_memory_bytes: usize,
+    pub(crate) segment_listings: usize,
+    pub(crate) background: bool,
+    pub(crate) fold_at_changes: usize,
+    pub(crate) removal_retention: Duration,
+    pub(crate) disclosure_retention: Duration,
+    pub(crate) max_clock_jump: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// What to do where there is no index yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Create {
+    IfMissing,
+    Never,
+    Always,
+}
+
+impl Options {
+    /// The defaults, under a secret.
+    #[must_use]
+    pub fn new(secret: Secret) -> Self {
+        Self {
+            secret,
+            create: Create::IfMissing,
+            quotas: None,
+            max_batch: 10_000,
+            max_update: 100_000,
+            max_bytes: u64::MAX,
+            index_cache_bytes: 64 << 20,
+            ledger_cache_bytes: 64 << 20,
+            import_memory_bytes: 512 << 20,
+            segment_listings: 2_000_000,
+            background: true,
+            fold_at_changes: 100_000,
+            removal_retention: Duration::from_secs(30 * 86_400),
+            disclosure_retention: Duration::from_secs(365 * 86_400),
+            max_clock_jump: Duration::from_secs(86_400),
+            clock: Arc::new(SystemClock::default()),
+        }
+    }
+
+    /// Opens only an index that exists; by default a missing one is created.
+    #[must_use]
+    pub const fn must_exist(mut self) -> Self {
+        self.create = Create::Never;
+        self
+    }
+
+    /// Creates an index, and refuses where there is one.
+    #[must_use]
+    pub const fn must_create(mut self) -> Self {
+        self.create = Create::Always;
+        self
+    }
+
+    /// The quotas of a new index. An existing one keeps those in its ledger.
+    #[must_use]
+    pub fn quotas(mut self, policy: QuotaPolicy) -> Self {
+        self.quotas = Some(policy);
+        self
+    }
+
+    /// Most numbers of one lookup: 10,000 by default, at most 1,000,000.
+    #[must_use]
+    pub const fn max_batch(mut self, numbers: usize) -> Self {
+        self.max_batch = numbers;
+        self
+    }
+
+    /// Most changes of one update: 100,000 by default, at most 10,000,000.
+    #[must_use]
+    pub const fn max_update(mut self, changes: usize) -> Self {
+        self.max_update = changes;
+        self
+    }
+
+    /// Size of the directory at which the index takes no more listings; opt-outs, removals and erasures still
+    /// work. No limit by default.
+    #[must_use]
+    pub const fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Memory for pages of `index.redb`: 64 MiB by default.
+    #[must_use]
+    pub const fn index_cache_bytes(mut self, bytes: usize) -> Self {
+        self.index_cache_bytes = bytes;
+        self
+    }
+
+    /// Memory for pages of `ledger.redb`: 64 MiB by default.
+    #[must_use]
+    pub const fn ledger_cache_bytes(mut self, bytes: usize) -> Self {
+        self.ledger_cache_bytes = bytes;
+        self
+    }
+
+    /// Memory in which an import gathers rows before it writes them to a temporary file: 512 MiB by default.
+    /// Building two segments at a time comes on top: about 200 bytes for each of their listings.
+    #[must_use]
+    pub const fn import_memory_bytes(mut self, bytes: usize) -> Self {
+        self.import_memory_bytes = bytes;
+        self
+    }
+
+    /// Most listings of a segment, after which its range is split: 2,000,000 by default, 1,000 to 16,000,000.
+    #[must_use]
+    pub const fn segment_listings(mut self, listings: usize) -> Self {
+        self.segment_listings = listings;
+        self
+    }
+
+    /// Whether a thread folds and forgets in the background: it does by default.
+    #[must_use]
+    pub const fn background(mut self, on: bool) -> Self {
+        self.background = on;
+        self
+    }
+
+    /// Changes in a range that make its fold worth while: 100,000 by default, at least 1.
+    #[must_use]
+    pub const fn fold_at_changes(mut self, changes: usize) -> Self {
+        self.fold_at_changes = changes;
+        self
+    }
+
+    /// How long a removal is remembered, so that an older update that arrives late cannot undo it: 30 days by
+    /// default, at least a minute.
+    #[must_use]
+    pub const fn removal_retention(mut self, retention: Duration) -> Self {
+        self.removal_retention = retention;
+        self
+    }
+
+    /// How long a disclosure is remembered: a year by default, at least a minute.
+    #[must_use]
+    pub const fn disclosure_retention(mut self, retention: Duration) -> Self {
+        self.disclosure_retention = retention;
+        self
+    }
+
+    /// How much time the wall clock may give budgets back for between two runs: a day by default.
+    #[must_use]
+    pub const fn max_clock_jump(mut self, jump: Duration) -> Self {
+        self.max_clock_jump = jump;
+        self
+    }
+
+    /// Another clock, for tests and simulations.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Refuses values that cannot work.
+    pub(crate) fn check(&self) -> Result<()> {
+        let checks = [
+            ("max_batch", "1 to 1,000,000", self.max_batch as u64, 1, 1_000_000),
+            ("max_update", "1 to 10,000,000", self.max_update as u64, 1, 10_000_000),
+            ("segment_listings", "1,000 to 16,000,000", self.segment_listings as u64, 1_000, 16_000_000),
+            ("fold_at_changes", "1 or more", self.fold_at_changes as u64, 1, u64::MAX),
+            ("import_memory_bytes", "1 MiB or more", self.import_memory_bytes as u64, 1 << 20, u64::MAX),
+            ("removal_retention", "60 seconds or more", self.removal_retention.as_secs(), 60, u64::MAX),
+            ("disclosure_retention", "60 seconds or more", self.disclosure_retention.as_secs(), 60, u64::MAX),
+        ];
+        for (name, expected, found, min, max) in checks {
+            if found < min || found > max {
+                return Err(Error::BadOption { name, expected, found });
+            }
+        }
+        Ok(())
+    }
+}

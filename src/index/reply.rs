@@ -1,0 +1,91 @@
+//! What a lookup answers.
+
+use std::time::Duration;
+
+use crate::words::AccountId;
+
+/// The answer to one lookup.
+///
+/// Its size depends on what was asked and on who may be shown; absent, removed and not-opted-in numbers look
+/// the same in it.
+///
+/// ```
+/// use unlisted::{Caller, Index, NumberState, Options, PhoneHash, Purpose, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let nobody = PhoneHash::of_e164("+14155550100")?;
+/// let reply = index.lookup(&Caller::new("user-7"), Purpose::Search, &[nobody, nobody])?;
+/// assert_eq!(reply.matches().count(), 0);
+/// assert_eq!(reply.state(0), Some(NumberState::Answered));
+/// assert_eq!(reply.charged(), 1); // the duplicate is free
+/// assert_eq!(reply.remaining(), 49_999);
+/// assert_eq!(reply.retry_after(), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Reply {
+    pub(super) matches: Vec<Match>,
+    /// One flag for each number asked: was it left out for want of budget?
+    pub(super) is_deferred: Vec<bool>,
+    pub(super) charged: u64,
+    pub(super) remaining: u64,
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// A listing that agreed to be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Match {
+    /// Position in the batch of the number it was found by.
+    pub position: usize,
+    /// Whose number it is.
+    pub account: AccountId,
+}
+
+/// What became of one number of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
+pub enum NumberState {
+    /// It was charged and answered, by a match or by none.
+    Answered,
+    /// The budget did not reach: nothing was charged for it and nothing was looked up.
+    Deferred,
+}
+
+impl Reply {
+    /// Every match, in the order of positions. A number may match several accounts, an account several numbers.
+    pub fn matches(&self) -> impl ExactSizeIterator<Item = Match> {
+        self.matches.iter().copied()
+    }
+
+    /// Positions that were left out for want of budget, in order.
+    pub fn deferred(&self) -> impl Iterator<Item = usize> {
+        self.is_deferred.iter().enumerate().filter_map(|(position, deferred)| deferred.then_some(position))
+    }
+
+    /// What became of the number at a position; `None` past the end of the batch.
+    #[must_use]
+    pub fn state(&self, position: usize) -> Option<NumberState> {
+        let deferred = self.is_deferred.get(position)?;
+        Some(if *deferred { NumberState::Deferred } else { NumberState::Answered })
+    }
+
+    /// How long until the deferred numbers (or a full burst of them) can be asked; `None` if none was deferred.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Distinct numbers charged to the caller, each of its origins and everyone.
+    #[must_use]
+    pub const fn charged(&self) -> u64 {
+        self.charged
+    }
+
+    /// Distinct numbers that the caller could ask at once after this, by whichever quota has least left.
+    #[must_use]
+    pub const fn remaining(&self) -> u64 {
+        self.remaining
+    }
+}

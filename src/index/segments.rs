@@ -1,0 +1,170 @@
+//! The live segments, found by key.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{self, MappedFile};
+use crate::segment::Flaw;
+use crate::segment::keys::KeyRange;
+use crate::segment::reader::Segment;
+use crate::store::SegmentRow;
+use crate::words::{Damage, Error, Key, Result};
+
+/// Folder of segment files in the directory of an index.
+pub(super) const FOLDER: &str = "segments";
+
+/// A segment with the file it came from.
+#[derive(Debug)]
+pub(super) struct LiveSegment {
+    segment: Segment<MappedFile>,
+    path: PathBuf,
+}
+
+impl LiveSegment {
+    /// Maps and checks the file of a manifest row.
+    pub(super) fn open(dir: &Path, row: &SegmentRow, index_id: [u8; 16]) -> Result<Self> {
+        let path = dir.join(FOLDER).join(row.file_name());
+        Self::check(&path, MappedFile::open(&path)?, row, index_id)
+    }
+
+    fn check(path: &Path, file: MappedFile, row: &SegmentRow, index_id: [u8; 16]) -> Result<Self> {
+        let segment = Segment::open(file).map_err(|flaw| flaw_at(path, flaw))?;
+        let header = segment.header();
+        let same = [
+            ("the index id", header.index_id == index_id),
+            ("the generation", header.generation == row.generation),
+            ("the key range", header.keys.range == row.range),
+            ("the length", segment.len() as u64 == row.file_len),
+            ("the number of listings", header.entries == row.entries),
+        ];
+        match same.into_iter().find(|(_, same)| !same) {
+            Some((field, _)) => {
+                let what = Damage::NotInManifest { field };
+                Err(Error::Damaged { path: path.to_owned(), offset: 0, what })
+            }
+            None => Ok(Self { segment, path: path.to_owned() }),
+        }
+    }
+
+    /// Writes a new segment, verifies what the disk gives back, and makes it appear.
+    pub(super) fn publish(dir: &Path, row: &SegmentRow, index_id: [u8; 16], image: &[u8]) -> Result<Self> {
+        disk::publish(&dir.join(FOLDER), &row.file_name(), image, |path, file| {
+            let live = Self::check(path, file, row, index_id)?;
+            live.locate(Segment::verify_pages)?;
+            Ok(live)
+        })
+    }
+
+    /// Runs `work`, and adds the path to what it finds wrong.
+    #[inline]
+    pub(super) fn locate<T>(&self, work: impl FnOnce(&Segment<MappedFile>) -> Result<T, Flaw>) -> Result<T> {
+        work(&self.segment).map_err(|flaw| flaw_at(&self.path, flaw))
+    }
+
+    pub(super) const fn segment(&self) -> &Segment<MappedFile> {
+        &self.segment
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) const fn generation(&self) -> u64 {
+        self.segment.header().generation
+    }
+}
+
+#[cold]
+fn flaw_at(path: &Path, flaw: Flaw) -> Error {
+    let path = path.to_owned();
+    match flaw {
+        Flaw::Foreign => Error::ForeignFormat { path, expected: "an unlisted segment" },
+        Flaw::Newer { found } => {
+            Error::NewerFormat { path, found, supported: crate::segment::layout::FORMAT_VERSION }
+        }
+        Flaw::Damaged { offset, what } => Error::Damaged { path, offset, what },
+    }
+}
+
+/// One range of keys and its segment, if it has any listing.
+#[derive(Debug, Clone)]
+pub(super) struct RangeSlot {
+    pub(super) range: KeyRange,
+    pub(super) segment: Option<Arc<LiveSegment>>,
+}
+
+/// Ranges that cover all keys without overlap, in order.
+#[derive(Debug)]
+pub(super) struct SegmentMap {
+    slots: Vec<RangeSlot>,
+    /// Bits of a key that decide its range.
+    depth: u8,
+    /// Those bits to the position in `slots`.
+    table: Vec<u32>,
+}
+
+impl SegmentMap {
+    /// A map of these segments; what no segment covers is covered by empty ranges. `None` if two overlap.
+    pub(super) fn new(segments: Vec<Arc<LiveSegment>>) -> Option<Self> {
+        let mut live: Vec<_> = segments
+            .into_iter()
+            .map(|segment| RangeSlot { range: segment.segment.header().keys.range, segment: Some(segment) })
+            .collect();
+        live.sort_by_key(|slot| slot.range);
+        let mut slots = Vec::with_capacity(live.len());
+        let mut rest = live.as_slice();
+        fill(KeyRange::ALL, &mut rest, &mut slots);
+        if !rest.is_empty() {
+            return None;
+        }
+        let depth = slots.iter().map(|slot| slot.range.bits()).max().unwrap_or(0);
+        let mut table = Vec::with_capacity(1 << depth);
+        for (i, slot) in slots.iter().enumerate() {
+            table.resize(table.len() + (1 << (depth - slot.range.bits())), u32::try_from(i).ok()?);
+        }
+        Some(Self { slots, depth, table })
+    }
+
+    /// The position in [`SegmentMap::slots`] of a key's range.
+    #[inline]
+    pub(super) fn position(&self, key: Key) -> Option<usize> {
+        let prefix = if self.depth == 0 { 0 } else { key.hi >> (64 - self.depth) };
+        self.table.get(prefix as usize).map(|at| *at as usize)
+    }
+
+    /// The segment of a key's range, if the range has any listing.
+    #[inline]
+    pub(super) fn of(&self, key: Key) -> Option<&LiveSegment> {
+        self.position(key).and_then(|at| self.slots.get(at)).and_then(|slot| slot.segment.as_deref())
+    }
+
+    pub(super) fn slots(&self) -> &[RangeSlot] {
+        &self.slots
+    }
+
+    pub(super) fn live(&self) -> impl Iterator<Item = &Arc<LiveSegment>> {
+        self.slots.iter().filter_map(|slot| slot.segment.as_ref())
+    }
+
+    /// A map with some segments gone and others come.
+    pub(super) fn replaced(&self, retired: &[u64], new: &[Arc<LiveSegment>]) -> Option<Self> {
+        let kept = self.live().filter(|segment| !retired.contains(&segment.generation())).cloned();
+        Self::new(kept.chain(new.iter().cloned()).collect())
+    }
+}
+
+/// Covers `range` with the sorted segments that begin in it, and with empty ranges where there are none.
+fn fill(range: KeyRange, rest: &mut &[RangeSlot], slots: &mut Vec<RangeSlot>) {
+    match rest.split_first() {
+        Some((first, others)) if first.range == range => {
+            slots.push(first.clone());
+            *rest = others;
+        }
+        Some((first, _)) if range.covers(first.range) => {
+            for half in range.split_to(range.bits() + 1) {
+                fill(half, rest, slots);
+            }
+        }
+        _ => slots.push(RangeSlot { range, segment: None }),
+    }
+}

@@ -1,0 +1,169 @@
+//! Figures about an index.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Index, Inner};
+use crate::words::{Error, Flags, Result};
+
+/// What an index holds and what it takes.
+///
+/// ```
+/// use unlisted::{AccountId, Index, OptIns, Options, PhoneHash, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let ada = PhoneHash::of_e164("+14155550100")?;
+/// index.update(|batch| batch.put(ada, AccountId::from(42), OptIns::empty(), 1))?;
+/// let stats = index.stats()?;
+/// assert_eq!((stats.listings, stats.opted_in, stats.delta), (1, 0, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Stats {
+    /// Listings, hidden ones included, removed ones not.
+    pub listings: u64,
+    /// Listings with at least one opt-in.
+    pub opted_in: u64,
+    /// Removals still remembered.
+    pub removed: u64,
+    /// Live segments.
+    pub segments: usize,
+    /// Changes not yet folded into segments.
+    pub delta: usize,
+    /// Bytes of all segments, filters included.
+    pub segment_bytes: u64,
+    /// Bytes of `index.redb`.
+    pub index_bytes: u64,
+    /// Bytes of `ledger.redb`.
+    pub ledger_bytes: u64,
+    /// Bytes of segments and `index.redb` for each listing; zero without listings.
+    pub bytes_per_listing: f64,
+    /// Distinct numbers looked up since the index was opened.
+    pub looked_up: u64,
+    /// Of the numbers looked up that no segment had anything for, the share that passed a filter all the same,
+    /// since the index was opened; `None` before the first such number.
+    pub filter_false_positive_rate: Option<f64>,
+    /// Of the numbers looked up, those that passed the filter of their segment.
+    pub filter_passes: u64,
+    /// Transactions that changed listings since the index was made.
+    pub snapshot_version: u64,
+}
+
+/// Counters of what filters did. Relaxed: they are added to once a batch and read by nobody who needs order.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    looked_up: AtomicU64,
+    passed: AtomicU64,
+    passed_in_vain: AtomicU64,
+}
+
+impl Seen {
+    pub(super) fn add(&self, looked_up: u64, passed: u64, passed_in_vain: u64) {
+        self.looked_up.fetch_add(looked_up, Ordering::Relaxed);
+        self.passed.fetch_add(passed, Ordering::Relaxed);
+        self.passed_in_vain.fetch_add(passed_in_vain, Ordering::Relaxed);
+    }
+}
+
+/// Listings counted by what became of them.
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    listings: u64,
+    opted_in: u64,
+    removed: u64,
+}
+
+impl Counts {
+    /// The counter goes up by one for what a listing is now, and down for what it was.
+    fn count(&mut self, flags: Flags, step: fn(u64, u64) -> u64) {
+        if flags.is_removed() {
+            self.removed = step(self.removed, 1);
+            return;
+        }
+        self.listings = step(self.listings, 1);
+        if !flags.opt_ins().is_empty() {
+            self.opted_in = step(self.opted_in, 1);
+        }
+    }
+}
+
+impl Index {
+    /// Figures about the index. It looks every unfolded change up in its segment, so it is not free.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if a segment is; [`Error::Io`] if a file cannot be asked for its size.
+    pub fn stats(&self) -> Result<Stats> {
+        self.inner.stats()
+    }
+}
+
+impl Inner {
+    fn stats(&self) -> Result<Stats> {
+        let snapshot_version = self.writer.lock().state.snapshot_version;
+        let (counts, segments, delta) = self.count()?;
+        let segment_bytes = self.segment_bytes();
+        let index_bytes = file_len(self.store.path())?;
+        let looked_up = self.seen.looked_up.load(Ordering::Relaxed);
+        let passed = self.seen.passed.load(Ordering::Relaxed);
+        let in_vain = self.seen.passed_in_vain.load(Ordering::Relaxed);
+        let absent = looked_up.saturating_sub(passed) + in_vain;
+        let per_listing = (segment_bytes + index_bytes) as f64 / counts.listings.max(1) as f64;
+        Ok(Stats {
+            listings: counts.listings,
+            opted_in: counts.opted_in,
+            removed: counts.removed,
+            segments,
+            delta,
+            segment_bytes,
+            index_bytes,
+            ledger_bytes: file_len(self.ledger.path())?,
+            bytes_per_listing: if counts.listings == 0 { 0.0 } else { per_listing },
+            looked_up,
+            filter_false_positive_rate: (absent > 0).then(|| in_vain as f64 / absent as f64),
+            filter_passes: passed,
+            snapshot_version,
+        })
+    }
+
+    /// Listings by what became of them, live segments, unfolded changes.
+    fn count(&self) -> Result<(Counts, usize, usize)> {
+        let overlay = self.overlay.read();
+        let map = self.segments.load();
+        let mut counts = Counts::default();
+        for segment in map.live() {
+            let header = segment.segment().header();
+            counts.listings += header.entries - header.removed;
+            counts.opted_in += header.opted_in;
+            counts.removed += header.removed;
+        }
+        for change in overlay.iter() {
+            let entry = change.entry;
+            counts.count(entry.flags(), u64::saturating_add);
+            if let Some(segment) = map.of(entry.key) {
+                segment.locate(|s| {
+                    s.probe(entry.key, |account, stamp| {
+                        if account == entry.account {
+                            counts.count(stamp.flags(), u64::saturating_sub);
+                        }
+                    })
+                })?;
+            }
+        }
+        Ok((counts, map.live().count(), overlay.len()))
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        self.segments.load().live().map(|segment| segment.segment().len() as u64).sum()
+    }
+
+    /// Bytes of all files of the index.
+    pub(super) fn disk_bytes(&self) -> Result<u64> {
+        Ok(self.segment_bytes() + file_len(self.store.path())? + file_len(self.ledger.path())?)
+    }
+}
+
+fn file_len(path: &Path) -> Result<u64> {
+    fs::metadata(path).map(|metadata| metadata.len()).map_err(Error::io("ask the size of", path))
+}

@@ -1,0 +1,93 @@
+//! Checking everything that can be checked without changing anything.
+
+use super::segments::LiveSegment;
+use super::{Index, Inner};
+use crate::segment::Flaw;
+use crate::segment::keys::KeyRange;
+use crate::words::Result;
+
+/// What was checked and found whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct VerifyReport {
+    /// Segments whose header and every page are right.
+    pub segments: usize,
+    /// Stored listings that their table and filter find, removed ones included.
+    pub listings: u64,
+    /// Delta rows that decode and that the overlay agrees with.
+    pub delta: usize,
+}
+
+impl Index {
+    /// Reads every page of every segment, looks every stored listing up in its own table and filter, and
+    /// compares the delta with memory. `progress` hears of segments done and segments there are.
+    ///
+    /// # Errors
+    /// The first flaw, with file and offset.
+    pub fn verify(&self, progress: impl Fn(usize, usize)) -> Result<VerifyReport> {
+        self.inner.verify(&progress)
+    }
+}
+
+impl Inner {
+    fn verify(&self, progress: &dyn Fn(usize, usize)) -> Result<VerifyReport> {
+        let _structure = self.structure.lock();
+        let map = self.segments.load_full();
+        let total = map.live().count();
+        let mut report = VerifyReport::default();
+        for segment in map.live() {
+            report.listings += verify_segment(segment)?;
+            report.segments += 1;
+            progress(report.segments, total);
+        }
+        // No update may come between reading the one and the other.
+        let _writer = self.writer.lock();
+        let overlay = self.overlay.read();
+        let rows = self.store.delta(KeyRange::ALL)?;
+        let differs = rows.iter().any(|row| overlay.get(row.entry.key, row.entry.account) != Some(row));
+        if differs || rows.len() != overlay.len() {
+            return Err(crate::words::Error::DamagedRow {
+                path: self.store.path().to_owned(),
+                table: "delta",
+                reason: "it differs from what was read when the index was opened",
+            });
+        }
+        report.delta = rows.len();
+        Ok(report)
+    }
+}
+
+/// Pages, then every listing by the way a lookup would take. Returns the number of listings.
+fn verify_segment(segment: &LiveSegment) -> Result<u64> {
+    segment.locate(|s| {
+        s.verify_pages()?;
+        let mut flaw = Ok(());
+        let (mut entries, mut removed, mut opted_in) = (0, 0, 0);
+        s.for_each(|entry| {
+            entries += 1;
+            removed += u64::from(entry.flags().is_removed());
+            opted_in += u64::from(!entry.flags().opt_ins().is_empty());
+            if flaw.is_ok() {
+                let mut found = false;
+                flaw = s.probe(entry.key, |account, stamp| {
+                    found |= account == entry.account && stamp == entry.stamp;
+                });
+                for purpose in entry.flags().opt_ins().purposes() {
+                    match s.may_contain(entry.key, purpose) {
+                        Ok(passes) => found &= passes,
+                        Err(error) => flaw = Err(error),
+                    }
+                }
+                if !found && flaw.is_ok() {
+                    flaw = Err(Flaw::entry(0, "a stored listing is not found by its key"));
+                }
+            }
+        })?;
+        flaw?;
+        let header = s.header();
+        if (removed, opted_in) != (header.removed, header.opted_in) {
+            return Err(Flaw::geometry(80, "the number of removed or opted-in listings", removed));
+        }
+        Ok(entries)
+    })
+}

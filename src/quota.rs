@@ -1,0 +1,86 @@
+//! The budget arithmetic: GCRA, one number of state per bucket. Pure: time comes in as a number.
+//!
+//! A bucket's state is the *theoretical arrival time* (TAT) at which everything spent so far will be paid
+//! back. Spending a number moves it one refill interval into the future, and it may be at most a burst's worth
+//! of intervals ahead of now. The generic cell rate algorithm of ITU-T I.371, as rate limiters use it.
+//!
+//! A [`Quota`](crate::Quota) bounds burst × interval to 2^62 ns, so the sums below do not overflow for the next
+//! 146 years; they saturate all the same, towards refusing.
+
+use crate::words::Quota;
+
+/// How many numbers the bucket can pay now.
+pub(crate) const fn available(tat_ns: u64, now_ns: u64, quota: Quota) -> u64 {
+    let limit = quota.burst() * quota.interval_ns();
+    limit.saturating_sub(tat_ns.saturating_sub(now_ns)) / quota.interval_ns()
+}
+
+/// The state after spending `count`, whether or not the bucket could pay.
+pub(crate) const fn spend(tat_ns: u64, now_ns: u64, count: u64, quota: Quota) -> u64 {
+    let start = if tat_ns > now_ns { tat_ns } else { now_ns };
+    start.saturating_add(count.saturating_mul(quota.interval_ns()))
+}
+
+/// Nanoseconds until the bucket can pay `count`, or a full burst if that is less.
+pub(crate) const fn wait_ns(tat_ns: u64, now_ns: u64, count: u64, quota: Quota) -> u64 {
+    let count = if count < quota.burst() { count } else { quota.burst() };
+    let spent = spend(tat_ns, now_ns, count, quota);
+    spent.saturating_sub(now_ns.saturating_add(quota.burst() * quota.interval_ns()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// In any window the bucket pays at most burst + refill × window, whatever is asked when.
+        #[test]
+        fn never_more_than_burst_and_refill(
+            burst in 1_u64..50, refill in 1_u64..5_000,
+            steps in prop::collection::vec((0_u64..4_000_000_000_000, 0_u64..60), 1..60),
+        ) {
+            let quota = Quota::per_hour(burst, refill).unwrap();
+            let (mut tat, mut now, mut paid) = (0, 0, Vec::new());
+            for (pause, want) in steps {
+                now += pause;
+                let grant = want.min(available(tat, now, quota));
+                tat = spend(tat, now, grant, quota);
+                paid.push((now, grant));
+            }
+            for (i, (start, _)) in paid.iter().enumerate() {
+                let mut sum = 0;
+                for (at, grant) in &paid[i..] {
+                    sum += grant;
+                    prop_assert!(sum <= burst + (at - start) / quota.interval_ns() + 1);
+                }
+            }
+        }
+
+        /// Waiting as long as told is enough, and waiting less is not.
+        #[test]
+        fn waiting_as_told_is_enough(
+            burst in 1_u64..50, refill in 1_u64..5_000, spent in 0_u64..50, want in 1_u64..80, now in 0_u64..1 << 40,
+        ) {
+            let quota = Quota::per_hour(burst, refill).unwrap();
+            let tat = spend(0, now, spent.min(burst), quota);
+            let want = want.min(burst);
+            let wait = wait_ns(tat, now, want, quota);
+            prop_assert!(available(tat, now + wait, quota) >= want);
+            if wait > 0 {
+                prop_assert!(available(tat, now + wait - 1, quota) < want);
+            }
+        }
+    }
+
+    #[test]
+    fn a_fresh_bucket_has_a_burst() {
+        let quota = Quota::per_hour(50_000, 6).unwrap();
+        assert_eq!(available(0, 0, quota), 50_000);
+        let tat = spend(0, 0, 50_000, quota);
+        assert_eq!(available(tat, 0, quota), 0);
+        assert_eq!(wait_ns(tat, 0, 1, quota), 600_000_000_000);
+        assert_eq!(available(tat, 600_000_000_000, quota), 1);
+    }
+}

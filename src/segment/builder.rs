@@ -1,0 +1,159 @@
+//! Builds the image of a segment from sorted entries.
+
+use super::keys::{KeyRange, KeyShape};
+use super::layout::{BUCKET_SLOTS, Header, Layout, PAGE_LEN, TAG_LINE_LEN, footer, page_sum};
+use crate::filter::{self, BLOCK_LEN};
+use crate::words::{Entry, Key};
+
+/// Listings per bucket at most of the load that is built: 90 % of its slots. With 56 slots a bucket about
+/// 1.6 % of the listings find their bucket full.
+const BUCKET_LOAD: usize = BUCKET_SLOTS * 9 / 10;
+/// Listings per bucket of the spill area.
+const SPILL_LOAD: usize = BUCKET_SLOTS * 3 / 4;
+
+/// What a segment is made from.
+pub(crate) struct Input<'a> {
+    pub(crate) index_id: [u8; 16],
+    pub(crate) generation: u64,
+    pub(crate) range: KeyRange,
+    /// Bits of the keys that are known: 128, or fewer if some come from a narrow segment.
+    pub(crate) known_bits: u8,
+    pub(crate) era_s: u64,
+    /// Sorted by key, every *(key, account)* once, all in the range, keys cut to the bits of [`shape_for`].
+    pub(crate) entries: &'a [Entry],
+}
+
+/// The key shape of a segment of so many listings. Cut the keys to it before they are sorted and compared.
+pub(crate) fn shape_for(range: KeyRange, entries: usize, known_bits: u8) -> KeyShape {
+    let buckets = entries.div_ceil(BUCKET_LOAD).max(1);
+    KeyShape::best(range, buckets as u64, known_bits)
+}
+
+/// The bytes of a segment.
+pub(crate) fn build(input: &Input<'_>) -> Vec<u8> {
+    let keys = shape_for(input.range, input.entries.len(), input.known_bits);
+    let spilled = spilled(input.entries, keys);
+    let header = header(input, keys, spilled.len());
+    // Counts of a slice in memory are far below what a layout refuses.
+    let Some(layout) = header.layout() else { return Vec::new() };
+    let mut image = vec![0; layout.file_len];
+    image[..PAGE_LEN].copy_from_slice(&header.encode());
+    fill_filter(&mut image[layout.filter_at..layout.table_at], &header, input.entries);
+    fill_table(&mut image[layout.table_at..layout.spill_at], &header, &layout, input.entries);
+    fill_spill(&mut image[layout.spill_at..layout.sums_at], &header, &layout, &spilled);
+    seal(&mut image, &layout);
+    image
+}
+
+fn header(input: &Input<'_>, keys: KeyShape, spilled: usize) -> Header {
+    let entries = input.entries;
+    let members: u64 = entries.iter().map(|e| u64::from(e.flags().opt_ins().bits().count_ones())).sum();
+    let count = |is: fn(&Entry) -> bool| entries.iter().filter(|e| is(e)).count() as u64;
+    Header {
+        index_id: input.index_id,
+        generation: input.generation,
+        keys,
+        account_len: if entries.iter().all(|e| e.account.as_u64().is_some()) { 8 } else { 16 },
+        filter_blocks: filter::blocks_for(members),
+        spill_buckets: spilled.div_ceil(SPILL_LOAD) as u64,
+        entries: entries.len() as u64,
+        removed: count(|e| e.flags().is_removed()),
+        opted_in: count(|e| !e.flags().opt_ins().is_empty()),
+        members,
+        era_s: input.era_s,
+    }
+}
+
+/// Runs of entries with one home, in order. Sorted keys have sorted homes.
+fn runs(entries: &[Entry], keys: KeyShape) -> impl Iterator<Item = (u64, &[Entry])> {
+    entries
+        .chunk_by(move |a, b| keys.home(a.key) == keys.home(b.key))
+        .filter_map(move |run| Some((keys.home(run.first()?.key), run)))
+}
+
+/// The entries that find their bucket full.
+fn spilled(entries: &[Entry], keys: KeyShape) -> Vec<Entry> {
+    runs(entries, keys).flat_map(|(_, run)| run.iter().skip(BUCKET_SLOTS)).copied().collect()
+}
+
+fn fill_filter(part: &mut [u8], header: &Header, entries: &[Entry]) {
+    let blocks = part.as_chunks_mut::<BLOCK_LEN>().0;
+    for entry in entries {
+        for purpose in entry.flags().opt_ins().purposes() {
+            let hash = filter::member_hash(header.keys.mask(entry.key), purpose);
+            filter::block_add(&mut blocks[filter::block_of(hash, header.filter_blocks) as usize], hash);
+        }
+    }
+}
+
+fn fill_table(part: &mut [u8], header: &Header, layout: &Layout, entries: &[Entry]) {
+    let keys = header.keys;
+    let account_len = usize::from(header.account_len);
+    for (home, run) in runs(entries, keys) {
+        let at = home as usize * layout.bucket_len();
+        let bucket = &mut part[at..at + layout.bucket_len()];
+        let (tags, slots) = bucket.split_at_mut(TAG_LINE_LEN);
+        for (i, (entry, slot)) in run.iter().zip(slots.chunks_exact_mut(layout.slot_len)).enumerate() {
+            tags[i] = keys.tag(entry.key);
+            write_slot(slot, keys, keys.wide, account_len, entry);
+        }
+        tags[TAG_LINE_LEN - 1] = run.len().min(BUCKET_SLOTS) as u8;
+        for entry in run.iter().skip(BUCKET_SLOTS) {
+            set_overflow(tags, keys, entry.key);
+        }
+    }
+}
+
+/// The spill area is probed bucket after bucket from a key's spill home; every full bucket that an entry
+/// passes notes it in its overflow filter.
+fn fill_spill(part: &mut [u8], header: &Header, layout: &Layout, spilled: &[Entry]) {
+    let keys = header.keys;
+    let account_len = usize::from(header.account_len);
+    let bucket_len = layout.spill_bucket_len();
+    for entry in spilled {
+        let mut at = keys.spill_home(entry.key, header.spill_buckets);
+        loop {
+            let bucket = &mut part[at as usize * bucket_len..][..bucket_len];
+            let (tags, slots) = bucket.split_at_mut(TAG_LINE_LEN);
+            let count = usize::from(tags[TAG_LINE_LEN - 1]);
+            if let Some(slot) = slots.chunks_exact_mut(layout.spill_slot_len).nth(count) {
+                tags[count] = keys.tag(entry.key);
+                write_slot(slot, keys, true, account_len, entry);
+                tags[TAG_LINE_LEN - 1] += 1;
+                break;
+            }
+            set_overflow(tags, keys, entry.key);
+            at = (at + 1) % header.spill_buckets;
+        }
+    }
+}
+
+fn set_overflow(tags: &mut [u8], keys: KeyShape, key: Key) {
+    let bit = keys.overflow_bit(key);
+    tags[BUCKET_SLOTS + bit as usize / 8] |= 1 << (bit % 8);
+}
+
+/// A slot: key bytes, account bytes, version and flags.
+fn write_slot(slot: &mut [u8], keys: KeyShape, wide: bool, account_len: usize, entry: &Entry) {
+    let account = entry.account.to_bytes();
+    let (head, stamp) = slot.split_at_mut(slot.len() - 8);
+    let (key, to) = head.split_at_mut(head.len() - account_len);
+    if wide {
+        key.copy_from_slice(&keys.mask(entry.key).to_bytes());
+    } else {
+        key.copy_from_slice(&keys.stored(entry.key).to_be_bytes());
+    }
+    to.copy_from_slice(&account[16 - account_len..]);
+    stamp.copy_from_slice(&entry.stamp.word().to_le_bytes());
+}
+
+/// Writes the page checksums and the footer.
+pub(super) fn seal(image: &mut [u8], layout: &Layout) {
+    let (body, tail) = image.split_at_mut(layout.sums_at);
+    let (sums, end) = tail.split_at_mut(layout.pages() * 8);
+    let pages = body[layout.filter_at..].chunks_exact(PAGE_LEN);
+    for (number, (page, sum)) in pages.zip(sums.as_chunks_mut::<8>().0).enumerate() {
+        *sum = page_sum(page, number).to_le_bytes();
+    }
+    end.copy_from_slice(&footer(sums, layout.file_len));
+}

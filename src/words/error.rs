@@ -1,0 +1,316 @@
+//! The one error type of the index. Every variant says what was expected, what was found, and where.
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::{
+    Caller, EmailError, OriginError, ParseAccountError, ParseQuotaError, SecretError, UnknownPurpose, VersionError,
+};
+use crate::phone::E164Error;
+
+/// The result of an operation on the index.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation on the index did not happen. Nothing was changed and nothing was revealed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The directory holds no index, and none was to be created.
+    #[error("{} holds no index: create one first", dir.display())]
+    NotAnIndex {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The directory already holds an index, and a new one was wanted.
+    #[error("{} already holds an index", dir.display())]
+    AlreadyExists {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The directory is open in another process, or twice in this one.
+    #[error("{} is in use by another process", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The index was made under another secret.
+    #[error("wrong secret: {} was created under another one", dir.display())]
+    WrongSecret {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A file is of no kind this crate writes.
+    #[error("{} is not {expected}: its first bytes are something else", path.display())]
+    ForeignFormat {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A file was written by a later version of this crate.
+    #[error("{} has format version {found}; this build reads up to {supported}", path.display())]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// Version in the file.
+        found: u32,
+        /// Newest version this build reads.
+        supported: u32,
+    },
+    /// A file was changed, cut short, or damaged.
+    #[error("{} is damaged at byte {offset}: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// What was expected and found.
+        what: Damage,
+    },
+    /// A row in a database file does not decode.
+    #[error("{} is damaged: a row of table {table:?} does not decode: {reason}", path.display())]
+    DamagedRow {
+        /// The file.
+        path: PathBuf,
+        /// The table.
+        table: &'static str,
+        /// What was wrong.
+        reason: &'static str,
+    },
+    /// The ledger is gone. A fresh one would refill every budget.
+    #[error("the ledger {} is missing: restore it; a fresh ledger would refill every budget", path.display())]
+    LedgerMissing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The ledger belongs to another index.
+    #[error("the ledger {} belongs to another index", path.display())]
+    LedgerForeign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The ledger is an older copy. Using it would refill budgets.
+    #[error("the ledger {} is an older copy: it ends at transaction {found}, the index knows of {expected}", path.display())]
+    LedgerOlder {
+        /// The file.
+        path: PathBuf,
+        /// Transactions in the ledger.
+        found: u64,
+        /// Transactions that the index knows of.
+        expected: u64,
+    },
+    /// The index is older than its ledger, so opt-outs may be lost.
+    #[error(
+        "the index {} is an older copy: epoch {found_epoch}, version {found_version}, but its ledger has seen epoch \
+         {expected_epoch}, version {expected_version}", path.display()
+    )]
+    IndexOlder {
+        /// The file.
+        path: PathBuf,
+        /// How often the index says it was opened.
+        found_epoch: u64,
+        /// How often the ledger says it was opened.
+        expected_epoch: u64,
+        /// Changes in the index.
+        found_version: u64,
+        /// Changes that the ledger knows of.
+        expected_version: u64,
+    },
+    /// A caller needs an id.
+    #[error("the caller id is empty")]
+    EmptyCaller,
+    /// The caller id is too long.
+    #[error("a caller id has at most {} bytes, found {len}", Caller::MAX_ID_LEN)]
+    CallerIdTooLong {
+        /// Bytes given.
+        len: usize,
+    },
+    /// Too many origins.
+    #[error("a caller has at most {} origins, found {found}", Caller::MAX_ORIGINS)]
+    TooManyOrigins {
+        /// Origins given.
+        found: usize,
+    },
+    /// The batch is over the configured bound and can never be answered.
+    #[error("a lookup asks for at most {limit} numbers, found {len}")]
+    BatchTooLarge {
+        /// Numbers asked.
+        len: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// The update batch is over the bound.
+    #[error("an update has at most {limit} changes, found {len}")]
+    UpdateTooLarge {
+        /// Changes in the batch.
+        len: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// The index is at its configured size. Opt-outs, removals and erasures still work.
+    #[error(
+        "the index is at its size limit: {used_bytes} of {limit_bytes} bytes; opt-outs and removals still work"
+    )]
+    SizeLimit {
+        /// Bytes used.
+        used_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// The watermark of the host's feed is too long.
+    #[error("a watermark has at most {limit} bytes, found {len}")]
+    WatermarkTooLong {
+        /// Bytes given.
+        len: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// The operating system gave no random bytes.
+    #[error("the operating system gave no random bytes: {reason}")]
+    Random {
+        /// Why.
+        reason: String,
+    },
+    /// A write failed earlier, so what is on disk is not known. Open the index again.
+    #[error("the {what} refuses since an earlier write failed: {cause}; open the index again")]
+    Poisoned {
+        /// Which part.
+        what: &'static str,
+        /// The first failure.
+        cause: String,
+    },
+    /// An option is out of its range.
+    #[error("the option {name} is out of range: expected {expected}, found {found}")]
+    BadOption {
+        /// The option.
+        name: &'static str,
+        /// The range.
+        expected: &'static str,
+        /// What was given.
+        found: u64,
+    },
+    /// The source of an import failed.
+    #[error("the source of the import failed")]
+    ImportSource(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A thread of this index panicked: a bug.
+    #[error("a thread of the index ended by a panic while it was to {during}: this is a bug")]
+    Panicked {
+        /// What it was doing.
+        during: &'static str,
+    },
+    /// A file operation failed.
+    #[error("could not {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A database file failed.
+    #[error("could not {action} in {}", path.display())]
+    Database {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why.
+        source: Box<redb::Error>,
+    },
+    /// Not a phone number in international form.
+    #[error(transparent)]
+    E164(#[from] E164Error),
+    /// Not an e-mail address.
+    #[error(transparent)]
+    Email(#[from] EmailError),
+    /// Not a version.
+    #[error(transparent)]
+    Version(#[from] VersionError),
+    /// Not an account id.
+    #[error(transparent)]
+    Account(#[from] ParseAccountError),
+    /// Not an origin.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    /// Not a purpose.
+    #[error(transparent)]
+    Purpose(#[from] UnknownPurpose),
+    /// Not a quota.
+    #[error(transparent)]
+    Quota(#[from] ParseQuotaError),
+    /// No secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+/// What is wrong with the bytes of a segment.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// Shorter or longer than its header says.
+    #[error("expected {expected} bytes, found {found}")]
+    Length {
+        /// Bytes expected.
+        expected: u64,
+        /// Bytes found.
+        found: u64,
+    },
+    /// A checksum does not match.
+    #[error("the checksum of {of} does not match")]
+    Checksum {
+        /// What it covers.
+        of: &'static str,
+    },
+    /// A number in the header is impossible.
+    #[error("{field} is {found}, which no writer writes")]
+    Geometry {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        found: u64,
+    },
+    /// A stored listing is impossible.
+    #[error("a stored listing is malformed: {reason}")]
+    Entry {
+        /// Why.
+        reason: &'static str,
+    },
+    /// The file is not the one that the manifest names.
+    #[error("it is not the file that the manifest names: {field} differs")]
+    NotInManifest {
+        /// What differs.
+        field: &'static str,
+    },
+}
+
+impl Error {
+    /// A closure for `map_err` on a file operation.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// A closure for `map_err` on a database operation.
+    pub(crate) fn database<E: Into<redb::Error>>(
+        action: &'static str,
+        path: &Path,
+    ) -> impl FnOnce(E) -> Self + use<E> {
+        let path = path.to_owned();
+        move |source| Self::Database { action, path, source: Box::new(source.into()) }
+    }
+
+    /// This error and all its causes in one line.
+    #[must_use]
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}

@@ -1,0 +1,25 @@
+//! Layer 0: the words every other layer speaks. No files, no redb transactions, no threads.
+
+mod account;
+mod caller;
+mod clock;
+mod error;
+mod key;
+mod listing;
+mod optin;
+mod phone_hash;
+pub(crate) mod prf;
+mod quota;
+mod secret;
+
+pub use account::{AccountId, ParseAccountError};
+pub use caller::{Caller, Origin, OriginError};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use error::{Damage, Error, Result};
+pub(crate) use key::{Key, KeyRing};
+pub(crate) use listing::{Entry, Flags, Stamp};
+pub use listing::{Listing, Version, VersionError};
+pub use optin::{OptIns, Purpose, UnknownPurpose};
+pub use phone_hash::{Domain, EmailError, PhoneHash, PhoneHashError};
+pub use quota::{ParseQuotaError, Quota, QuotaPolicy};
+pub use secret::{Secret, SecretError};
