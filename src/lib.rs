@@ -62,6 +62,4 @@ pub use words::{
 /// What benchmarks and fuzz targets of this crate reach past the public interface. No promise holds for it.
 #[cfg(feature = "internals")]
 #[doc(hidden)]
-pub mod internals {
-    pub use crate::words::prf::Prf;
-}
+pub mod internals;

@@ -1,0 +1,221 @@
+//! What benchmarks, fuzz targets and the format test of this crate reach past the public interface.
+//!
+//! Plain values in, plain values out, so that the types of the layers stay private. No promise holds for it.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::segment::builder::{Input, build, shape_for};
+use crate::segment::keys::KeyRange;
+use crate::segment::layout::{PAGE_LEN, footer, page_sum};
+use crate::segment::reader::Segment;
+use crate::words::{AccountId, Entry, Key, KeyRing, PhoneHash, Purpose, Secret, Stamp};
+
+pub use crate::words::prf::Prf;
+
+/// Bytes of a segment's footer.
+const FOOTER_LEN: usize = 24;
+/// Bytes of the header that its checksum, which follows them, covers.
+const HEADER_SUMMED: usize = 160;
+/// The largest file that [`repair_segment`] makes: a hostile header may ask for petabytes.
+const MAX_REPAIRED_LEN: usize = 16 << 20;
+
+/// What a segment is built from, besides its listings.
+#[derive(Debug, Clone, Copy)]
+pub struct SegmentSpec {
+    /// The index it belongs to.
+    pub index_id: [u8; 16],
+    /// Which segment of the index it is.
+    pub generation: u64,
+    /// The prefix of its keys, at the top of the word.
+    pub range_prefix: u64,
+    /// Bits of that prefix.
+    pub range_bits: u8,
+    /// Bits of the keys that are known.
+    pub known_bits: u8,
+    /// Seconds of an era of removal.
+    pub era_s: u64,
+}
+
+/// A stored listing, as plain values. The order is that of the segment's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RawEntry {
+    /// The key.
+    pub key: [u8; 16],
+    /// The account.
+    pub account: AccountId,
+    /// Version and flags.
+    pub stamp: u64,
+}
+
+/// The image of a segment of these listings, and the listings as the segment knows them: those in the range, keys
+/// cut, sorted, the last of equal ones. `None` if the range or a stamp is none that a writer makes.
+#[must_use]
+pub fn build_segment(spec: &SegmentSpec, entries: &[RawEntry]) -> Option<(Vec<u8>, Vec<RawEntry>)> {
+    let range = KeyRange::new(spec.range_prefix, spec.range_bits)?;
+    let entries: Option<Vec<Entry>> = entries.iter().map(entry).collect();
+    let mut entries = entries?;
+    entries.retain(|e| range.contains(e.key));
+    // The shape depends on the number of listings and may make two of them one, which changes it again: a fold
+    // does the same with the number before.
+    let shape = shape_for(range, entries.len(), spec.known_bits);
+    entries.iter_mut().for_each(|e| e.key = shape.mask(e.key));
+    entries.sort_by_key(Entry::id);
+    entries.dedup_by(|later, kept| {
+        let same = later.id() == kept.id();
+        if same {
+            *kept = *later;
+        }
+        same
+    });
+    let image = build(&Input {
+        index_id: spec.index_id,
+        generation: spec.generation,
+        range,
+        known_bits: shape.key_bits,
+        era_s: spec.era_s,
+        entries: &entries,
+    });
+    Some((image, entries.iter().map(raw).collect()))
+}
+
+fn entry(raw: &RawEntry) -> Option<Entry> {
+    Some(Entry { key: Key::from_bytes(raw.key), account: raw.account, stamp: Stamp::from_word(raw.stamp)? })
+}
+
+fn raw(entry: &Entry) -> RawEntry {
+    RawEntry { key: entry.key.to_bytes(), account: entry.account, stamp: entry.stamp.word() }
+}
+
+/// A segment over bytes in memory. Errors come as text.
+#[derive(Debug)]
+pub struct OpenSegment(Segment<Vec<u8>>);
+
+impl OpenSegment {
+    /// Checks header, length, footer and the checksum of the page checksums.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes.
+    pub fn open(bytes: Vec<u8>) -> Result<Self, String> {
+        Segment::open(bytes).map(Self).map_err(|flaw| format!("{flaw:?}"))
+    }
+
+    /// May the key have a listing that opted in to the purpose?
+    ///
+    /// # Errors
+    /// What is wrong with the page.
+    pub fn may_contain(&self, key: [u8; 16], purpose: Purpose) -> Result<bool, String> {
+        self.0.may_contain(Key::from_bytes(key), purpose).map_err(|flaw| format!("{flaw:?}"))
+    }
+
+    /// Accounts and stamps of every listing of a key.
+    ///
+    /// # Errors
+    /// What is wrong with a page or a listing.
+    pub fn probe(&self, key: [u8; 16]) -> Result<Vec<(AccountId, u64)>, String> {
+        let mut found = Vec::new();
+        let probed = self.0.probe(Key::from_bytes(key), |account, stamp| found.push((account, stamp.word())));
+        probed.map(|()| found).map_err(|flaw| format!("{flaw:?}"))
+    }
+
+    /// Every listing, in no useful order.
+    ///
+    /// # Errors
+    /// What is wrong with a page or a listing.
+    pub fn listings(&self) -> Result<Vec<RawEntry>, String> {
+        let mut found = Vec::new();
+        self.0.for_each(|e| found.push(raw(&e))).map_err(|flaw| format!("{flaw:?}"))?;
+        Ok(found)
+    }
+
+    /// Checks every page.
+    ///
+    /// # Errors
+    /// The first page that is damaged.
+    pub fn verify_pages(&self) -> Result<(), String> {
+        self.0.verify_pages().map_err(|flaw| format!("{flaw:?}"))
+    }
+
+    /// Does the segment use wide slots?
+    #[must_use]
+    pub fn is_wide(&self) -> bool {
+        self.0.header().keys.wide
+    }
+
+    /// Bytes of an account in its slots.
+    #[must_use]
+    pub fn account_len(&self) -> u8 {
+        self.0.header().account_len
+    }
+
+    /// Buckets of its spill area.
+    #[must_use]
+    pub fn spill_buckets(&self) -> u64 {
+        self.0.header().spill_buckets
+    }
+}
+
+/// Makes the magic, the length and every checksum of a segment right, so that what is behind them is reached.
+/// Pages that have to be added are zero.
+pub fn repair_segment(bytes: &mut Vec<u8>) {
+    if bytes.len() < PAGE_LEN {
+        bytes.resize(PAGE_LEN, 0);
+    }
+    put(bytes, 0, b"UNLSTSEG\x01\0\0\0");
+    let sum = xxh3_64(bytes.get(..HEADER_SUMMED).unwrap_or_default());
+    put(bytes, HEADER_SUMMED, &sum.to_le_bytes());
+    if let Some(padding) = bytes.get_mut(HEADER_SUMMED + 8..PAGE_LEN) {
+        padding.fill(0);
+    }
+    if let Some(len) = expected_len(bytes) {
+        bytes.resize(len, 0);
+    }
+    // A page and its checksum take PAGE_LEN + 8 bytes.
+    let pages = bytes.len().saturating_sub(PAGE_LEN + FOOTER_LEN) / (PAGE_LEN + 8);
+    let sums_at = PAGE_LEN * (1 + pages);
+    bytes.resize(sums_at + 8 * pages + FOOTER_LEN, 0);
+    for number in 0..pages {
+        let at = PAGE_LEN * (1 + number);
+        let sum = page_sum(bytes.get(at..at + PAGE_LEN).unwrap_or_default(), number);
+        put(bytes, sums_at + 8 * number, &sum.to_le_bytes());
+    }
+    let end = footer(bytes.get(sums_at..sums_at + 8 * pages).unwrap_or_default(), bytes.len());
+    put(bytes, sums_at + 8 * pages, &end);
+}
+
+/// The length that the header asks for, unless it is the present one, impossible, or beyond what a test can hold.
+fn expected_len(bytes: &[u8]) -> Option<usize> {
+    use crate::segment::Flaw;
+    use crate::words::Damage;
+    match crate::segment::layout::Header::decode(bytes) {
+        Err(Flaw::Damaged { what: Damage::Length { expected, .. }, .. }) => {
+            usize::try_from(expected).ok().filter(|len| *len <= MAX_REPAIRED_LEN)
+        }
+        _ => None,
+    }
+}
+
+fn put(bytes: &mut [u8], at: usize, from: &[u8]) {
+    if let Some(to) = bytes.get_mut(at..at + from.len()) {
+        to.copy_from_slice(from);
+    }
+}
+
+/// The keys of these hashes under a secret.
+#[must_use]
+pub fn keys_of(secret: &Secret, hashes: &[PhoneHash]) -> Vec<[u8; 16]> {
+    let mut keys = Vec::with_capacity(hashes.len());
+    KeyRing::new(secret).keys_of(hashes.iter(), &mut keys);
+    keys.into_iter().map(Key::to_bytes).collect()
+}
+
+/// The stored identity of a caller (`caller`), an origin (`origin:KIND`) or everyone (`everyone`, no bytes).
+#[must_use]
+pub fn identity_of(secret: &Secret, kind: &str, id: &[u8]) -> [u8; 16] {
+    KeyRing::new(secret).identity_of(kind, id)
+}
+
+/// The value by which an index knows its secret.
+#[must_use]
+pub fn check_value(secret: &Secret) -> [u8; 16] {
+    KeyRing::new(secret).check_value()
+}
