@@ -7,6 +7,7 @@ use super::{Index, Inner};
 use crate::overlay::Change;
 use crate::segment::builder::{Input, build, shape_for};
 use crate::segment::keys::{KeyRange, MAX_RANGE_BITS, mask_key};
+use crate::segment::sort::sort_entries;
 use crate::segment::tombstone;
 use crate::store::{Changes, DeltaRef, SegmentRow};
 use crate::words::{Entry, Error, Flags, Result, Stamp};
@@ -110,7 +111,7 @@ impl Inner {
         for entry in &mut entries {
             entry.key = mask_key(entry.key, shape.key_bits);
         }
-        entries.sort_by_key(Entry::id);
+        entries = sort_entries(entries, slot.range.bits());
         keep_last(&mut entries);
         let before = entries.len();
         let (now_ms, era_s) = (self.clock.wall_ms(), self.era_s());

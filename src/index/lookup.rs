@@ -3,10 +3,9 @@
 
 use hashbrown::HashTable;
 
-use super::segments::SegmentMap;
 use super::{Index, Inner, Match, Reply};
 use crate::ledger::{Ledger, Scope, ScopeId};
-use crate::words::{AccountId, Caller, Error, Key, PhoneHash, Purpose, Result, Stamp};
+use crate::words::{AccountId, Caller, Error, Key, PhoneHash, Purpose, Result};
 
 impl Index {
     /// Which of these numbers belong to accounts that agreed to be found for this purpose, and may this caller
@@ -64,82 +63,6 @@ impl Inner {
         }
         scopes
     }
-
-    /// The opted-in listings of these keys, as (position in `keys`, account), in order.
-    ///
-    /// The overlay is read before the segments: a fold puts a change into a segment before it takes it out of
-    /// the overlay, so in this order a change is seen in one or both, never in neither.
-    fn probe(&self, purpose: Purpose, keys: &[Key]) -> Result<Vec<(u32, AccountId)>> {
-        let changes = self.changes_of(keys);
-        let segments = self.segments.load();
-        let mut found = Vec::new();
-        let mut tally = Tally::default();
-        let mut changes = changes.as_slice();
-        for (number, key) in (0_u32..).zip(keys) {
-            let own = changes.iter().take_while(|(of, ..)| *of == number).count();
-            let (of_key, rest) = changes.split_at_checked(own).unwrap_or((changes, &[]));
-            changes = rest;
-            let mut take = |account: AccountId, stamp: Stamp| {
-                if stamp.flags().opt_ins().allows(purpose) {
-                    found.push((number, account));
-                }
-            };
-            of_key.iter().for_each(|(_, account, stamp)| take(*account, *stamp));
-            probe_segment(&segments, *key, purpose, &mut tally, |account, stamp| {
-                // A change stands above the segment's listing of the same account.
-                if !of_key.iter().any(|(_, changed, _)| *changed == account) {
-                    take(account, stamp);
-                }
-            })?;
-        }
-        self.seen.add(keys.len() as u64, tally.passed, tally.passed_in_vain);
-        found.sort_unstable();
-        Ok(found)
-    }
-
-    /// The overlay's changes of these keys, as (position in `keys`, account, stamp), in order of positions.
-    fn changes_of(&self, keys: &[Key]) -> Vec<(u32, AccountId, Stamp)> {
-        let overlay = self.overlay.read();
-        let mut changes = Vec::new();
-        if !overlay.is_empty() {
-            for (number, key) in (0_u32..).zip(keys) {
-                changes.extend(overlay.of_key(*key).map(|c| (number, c.entry.account, c.entry.stamp)));
-            }
-        }
-        changes
-    }
-}
-
-/// What the filters did in one batch.
-#[derive(Default)]
-struct Tally {
-    passed: u64,
-    /// Passed the filter, and the table had nothing for the purpose.
-    passed_in_vain: u64,
-}
-
-#[inline]
-fn probe_segment(
-    segments: &SegmentMap,
-    key: Key,
-    purpose: Purpose,
-    tally: &mut Tally,
-    mut each: impl FnMut(AccountId, Stamp),
-) -> Result<()> {
-    let Some(segment) = segments.of(key) else { return Ok(()) };
-    if !segment.locate(|s| s.may_contain(key, purpose))? {
-        return Ok(());
-    }
-    let mut hits = 0;
-    segment.locate(|s| {
-        s.probe(key, |account, stamp| {
-            hits += u64::from(stamp.flags().opt_ins().allows(purpose));
-            each(account, stamp);
-        })
-    })?;
-    tally.passed += 1;
-    tally.passed_in_vain += u64::from(hits == 0);
-    Ok(())
 }
 
 fn check(caller: &Caller, len: usize, limit: usize) -> Result<()> {

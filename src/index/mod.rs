@@ -11,6 +11,9 @@ mod lookup;
 mod maintain;
 mod open;
 mod options;
+mod probe;
+#[cfg(feature = "internals")]
+pub(crate) mod raw;
 mod reply;
 mod segments;
 mod stats;

@@ -151,6 +151,12 @@ impl KeyShape {
         ((key.to_u128() << self.window()) >> 64) as u64
     }
 
+    /// Those eight bytes, as a slot has them, followed by zeros.
+    #[inline]
+    pub(crate) const fn narrow_bytes(self, key: Key) -> [u8; 16] {
+        ((self.stored(key) as u128) << 64).to_be_bytes()
+    }
+
     /// The first bit that a narrow slot stores.
     const fn window(self) -> u32 {
         (self.key_bits - STORED_BITS) as u32

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Flaw;
+use super::{Flaw, line};
 use super::layout::{BUCKET_SLOTS, Header, Layout, PAGE_LEN, TAG_LINE_LEN, page_sum};
 use crate::filter::{self, BLOCK_LEN};
 use crate::words::{AccountId, Entry, Key, Purpose, Stamp};
@@ -18,6 +18,13 @@ pub(crate) struct Segment<B> {
     layout: Layout,
     /// One bit per page: its checksum was found right.
     checked: Vec<AtomicU64>,
+}
+
+/// A block of the filter, and what to look for in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FilterPlace {
+    at: usize,
+    hash: u64,
 }
 
 /// One bucket: where it is, its tag line, and its slots.
@@ -44,28 +51,81 @@ impl<B: AsRef<[u8]>> Segment<B> {
         self.layout.file_len
     }
 
-    /// May the key have a listing that opted in to the purpose? `false` is certain.
+    /// Where the filter answers for a key and purpose, asked of the memory ahead of [`Segment::passes`].
     #[inline]
-    pub(crate) fn may_contain(&self, key: Key, purpose: Purpose) -> Result<bool, Flaw> {
+    pub(crate) fn filter_place(&self, key: Key, purpose: Purpose) -> FilterPlace {
         let hash = filter::member_hash(self.header.keys.mask(key), purpose);
         let block = filter::block_of(hash, self.header.filter_blocks) as usize;
-        let bytes = self.checked_bytes(self.layout.filter_at + block * BLOCK_LEN, BLOCK_LEN)?;
-        let block = bytes.first_chunk().ok_or_else(|| self.out_of_file(block))?;
-        Ok(filter::block_has(block, hash))
+        let at = self.layout.filter_at + block * BLOCK_LEN;
+        line::prefetch(self.bytes.as_ref(), at);
+        FilterPlace { at, hash }
+    }
+
+    /// May there be a listing that opted in? `false` is certain.
+    #[inline]
+    pub(crate) fn passes(&self, place: FilterPlace) -> Result<bool, Flaw> {
+        let bytes = self.checked_bytes(place.at, BLOCK_LEN)?;
+        let block = bytes.first_chunk().ok_or_else(|| self.out_of_file(place.at))?;
+        Ok(filter::block_has(block, place.hash))
+    }
+
+    /// Where the table answers for a key, asked of the memory ahead of [`Segment::candidates`].
+    #[inline]
+    pub(crate) fn table_place(&self, key: Key) -> usize {
+        let at = self.layout.table_at + self.header.keys.home(key) as usize * self.layout.bucket_len();
+        line::prefetch(self.bytes.as_ref(), at);
+        at
+    }
+
+    /// The slots that may hold the key, a bit each, the first asked of the memory ahead of
+    /// [`Segment::probe_from`].
+    #[inline]
+    pub(crate) fn candidates(&self, place: usize, key: Key) -> Result<u64, Flaw> {
+        let bytes = self.checked_bytes(place, TAG_LINE_LEN)?;
+        let tags = bytes.first_chunk().ok_or_else(|| self.out_of_file(place))?;
+        let candidates = line::with_tag(tags, self.header.keys.tag(key));
+        let first = TAG_LINE_LEN + candidates.trailing_zeros() as usize * self.layout.slot_len;
+        line::prefetch(self.bytes.as_ref(), place + first);
+        Ok(candidates)
+    }
+
+    /// May the key have a listing that opted in to the purpose? `false` is certain.
+    pub(crate) fn may_contain(&self, key: Key, purpose: Purpose) -> Result<bool, Flaw> {
+        self.passes(self.filter_place(key, purpose))
     }
 
     /// Calls `each` with every listing of the key, hidden and removed ones included.
-    pub(crate) fn probe(&self, key: Key, mut each: impl FnMut(AccountId, Stamp)) -> Result<(), Flaw> {
+    pub(crate) fn probe(&self, key: Key, each: impl FnMut(AccountId, Stamp)) -> Result<(), Flaw> {
+        let place = self.table_place(key);
+        self.probe_from(place, self.candidates(place, key)?, key, each)
+    }
+
+    /// [`Segment::probe`] from where [`Segment::candidates`] left off.
+    #[inline]
+    pub(crate) fn probe_from(
+        &self,
+        place: usize,
+        candidates: u64,
+        key: Key,
+        mut each: impl FnMut(AccountId, Stamp),
+    ) -> Result<(), Flaw> {
         let keys = self.header.keys;
-        let bucket = self.table_bucket(keys.home(key) as usize)?;
-        self.probe_bucket(&bucket, key, keys.wide, &mut each)?;
+        let bucket = self.bucket(place, self.layout.slot_len)?;
+        self.probe_slots(&bucket, candidates, key, keys.wide, &mut each)?;
         if self.header.spill_buckets == 0 || !bucket.overflows(keys.overflow_bit(key)) {
             return Ok(());
         }
+        self.probe_spill(key, &mut each)
+    }
+
+    /// The buckets of the spill area that may hold the key, one after the other.
+    #[cold]
+    fn probe_spill(&self, key: Key, each: &mut impl FnMut(AccountId, Stamp)) -> Result<(), Flaw> {
+        let keys = self.header.keys;
         let mut at = keys.spill_home(key, self.header.spill_buckets);
         for _ in 0..self.header.spill_buckets {
             let bucket = self.spill_bucket(at as usize)?;
-            self.probe_bucket(&bucket, key, true, &mut each)?;
+            self.probe_slots(&bucket, line::with_tag(bucket.tags, keys.tag(key)), key, true, each)?;
             if !bucket.overflows(keys.overflow_bit(key)) {
                 break;
             }
@@ -74,24 +134,23 @@ impl<B: AsRef<[u8]>> Segment<B> {
         Ok(())
     }
 
-    fn probe_bucket(
+    #[inline]
+    fn probe_slots(
         &self,
         bucket: &Bucket<'_>,
+        candidates: u64,
         key: Key,
         wide: bool,
         each: &mut impl FnMut(AccountId, Stamp),
     ) -> Result<(), Flaw> {
-        let mut candidates = bucket.with_tag(self.header.keys.tag(key));
+        let keys = self.header.keys;
+        let wanted = if wide { keys.mask(key).to_bytes() } else { keys.narrow_bytes(key) };
+        let mut candidates = candidates & ((1 << bucket.count()) - 1);
         while candidates != 0 {
             let slot = candidates.trailing_zeros() as usize;
             candidates &= candidates - 1;
             let (stored, account, stamp) = self.slot(bucket, slot)?;
-            let same = if wide {
-                stored == self.header.keys.mask(key).to_bytes()
-            } else {
-                stored.first_chunk() == Some(&self.header.keys.stored(key).to_be_bytes())
-            };
-            if same {
+            if stored == wanted {
                 each(account, stamp);
             }
         }
@@ -149,6 +208,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
         self.bucket(self.layout.spill_at + at * self.layout.spill_bucket_len(), self.layout.spill_slot_len)
     }
 
+    #[inline]
     fn bucket(&self, at: usize, slot_len: usize) -> Result<Bucket<'_>, Flaw> {
         let bytes = self.checked_bytes(at, TAG_LINE_LEN + BUCKET_SLOTS * slot_len)?;
         let (tags, slots) = bytes.split_first_chunk().ok_or_else(|| self.out_of_file(at))?;
@@ -160,22 +220,23 @@ impl<B: AsRef<[u8]>> Segment<B> {
     }
 
     /// The key bytes (a narrow slot fills the first eight), account and stamp of a slot.
+    #[inline]
     fn slot(&self, bucket: &Bucket<'_>, slot: usize) -> Result<([u8; 16], AccountId, Stamp), Flaw> {
         let at = slot * bucket.slot_len;
         let offset = (bucket.at + TAG_LINE_LEN + at) as u64;
         let bytes =
             bucket.slots.get(at..at + bucket.slot_len).ok_or(Flaw::entry(offset, "it is outside its bucket"))?;
-        let account_len = usize::from(self.header.account_len);
-        let (head, stamp) = bytes.split_last_chunk().ok_or(Flaw::entry(offset, "it is cut short"))?;
-        let (key, id) =
-            head.split_at_checked(head.len() - account_len).ok_or(Flaw::entry(offset, "it is cut short"))?;
+        let none = [0; 8];
+        let (key, account, stamp) = match (bytes.as_chunks::<8>().0, self.header.account_len) {
+            ([k, a, stamp], _) => ([*k, none], [none, *a], stamp),
+            ([k, a, b, stamp], 16) => ([*k, none], [*a, *b], stamp),
+            ([k, l, a, stamp], _) => ([*k, *l], [none, *a], stamp),
+            ([k, l, a, b, stamp], _) => ([*k, *l], [*a, *b], stamp),
+            _ => return Err(Flaw::entry(offset, "it is cut short")),
+        };
         let stamp = Stamp::from_word(u64::from_le_bytes(*stamp))
             .ok_or(Flaw::entry(offset, "its flags have a bit that no writer sets"))?;
-        let mut stored = [0; 16];
-        stored.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
-        let mut account = [0; 16];
-        account.iter_mut().rev().zip(id.iter().rev()).for_each(|(to, from)| *to = *from);
-        Ok((stored, AccountId::from_bytes(account), stamp))
+        Ok((joined(key), AccountId::from_bytes(joined(account)), stamp))
     }
 
     /// Bytes at an offset, after the checksums of the pages they lie in.
@@ -214,6 +275,12 @@ impl<B: AsRef<[u8]>> Segment<B> {
     }
 }
 
+/// Two halves in one.
+#[inline]
+fn joined([high, low]: [[u8; 8]; 2]) -> [u8; 16] {
+    (u128::from(u64::from_be_bytes(high)) << 64 | u128::from(u64::from_be_bytes(low))).to_be_bytes()
+}
+
 impl Bucket<'_> {
     fn count(&self) -> usize {
         let [.., count] = self.tags;
@@ -223,15 +290,6 @@ impl Bucket<'_> {
     /// May a listing with this overflow bit have found the bucket full?
     fn overflows(&self, bit: u32) -> bool {
         self.tags.get(BUCKET_SLOTS + bit as usize / 8).is_some_and(|byte| byte >> (bit % 8) & 1 == 1)
-    }
-
-    /// The slots whose tag is this one, a bit each.
-    fn with_tag(&self, tag: u8) -> u64 {
-        let mut found = 0;
-        for (i, byte) in self.tags.iter().enumerate().take(BUCKET_SLOTS) {
-            found |= u64::from(*byte == tag) << i;
-        }
-        found & ((1 << self.count()) - 1)
     }
 }
 

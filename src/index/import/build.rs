@@ -13,6 +13,7 @@ use crate::index::fold::{Merged, depth_for};
 use crate::index::segments::{LiveSegment, RangeSlot, SegmentMap};
 use crate::segment::builder::shape_for;
 use crate::segment::keys::{KeyRange, mask_key};
+use crate::segment::sort::sort_entries;
 use crate::store::{DeltaRef, SegmentRow};
 use crate::words::{Entry, Error, Result};
 
@@ -109,13 +110,13 @@ impl Inner {
         }
         let rows = entries.len();
         // The sorts are stable, so that of equal versions the first added wins, and what was there over both.
-        entries.sort_by_key(Entry::id);
+        entries = sort_entries(entries, part.range.bits());
         keep_newest(&mut entries);
         let mut stale = rows - entries.len();
         if !old.is_empty() {
             let both = entries.len() + old.len();
             old.append(&mut entries);
-            old.sort_by_key(Entry::id);
+            old = sort_entries(old, part.range.bits());
             let replaced = keep_newest(&mut old);
             stale += both - old.len() - replaced;
             entries = old;

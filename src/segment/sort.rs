@@ -1,0 +1,65 @@
+//! Sorting entries by key and account: the slowest part of building a segment, if done naively.
+
+use crate::words::Entry;
+
+/// Entries that are sorted within the cache: 40 bytes each.
+const RUN: usize = 512;
+
+/// A stable sort by *(key, account)* of entries whose keys are uniform behind `range_bits` equal bits.
+///
+/// One pass scatters them by their next bits into runs of about [`RUN`], each of which is then sorted while it is
+/// in the cache. At 2 million entries about twice as fast as sorting them at once.
+pub(crate) fn sort_entries(entries: Vec<Entry>, range_bits: u8) -> Vec<Entry> {
+    let runs = entries.len() / RUN;
+    if runs < 4 {
+        let mut entries = entries;
+        entries.sort_by_key(Entry::id);
+        return entries;
+    }
+    let bits = runs.ilog2().min(16);
+    let run_of = |entry: &Entry| (entry.key.hi << range_bits >> (64 - bits)) as usize;
+    let mut ends = vec![0_usize; 1 << bits];
+    for entry in &entries {
+        ends[run_of(entry)] += 1;
+    }
+    let mut start = 0;
+    for end in &mut ends {
+        start += std::mem::replace(end, start);
+    }
+    // `ends` holds where each run starts and becomes where it ends.
+    let Some(first) = entries.first().copied() else { return entries };
+    let mut sorted = vec![first; entries.len()];
+    for entry in &entries {
+        let at = &mut ends[run_of(entry)];
+        sorted[*at] = *entry;
+        *at += 1;
+    }
+    let mut rest = sorted.as_mut_slice();
+    let mut start = 0;
+    for end in ends {
+        let (run, others) = rest.split_at_mut(end - start);
+        run.sort_by_key(Entry::id);
+        (rest, start) = (others, end);
+    }
+    sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::{AccountId, Flags, Key, Version};
+
+    #[test]
+    fn it_is_the_stable_sort() {
+        for (count, range_bits) in [(0, 0), (1, 0), (3_000, 3), (40_000, 0), (70_000, 5)] {
+            let entry = |i: u64| {
+                let key = Key::from_u128(xxhash_rust::xxh3::xxh3_128(&(i % (count / 3 + 1)).to_le_bytes()) >> range_bits);
+                Entry::new(key, AccountId::from(i % 2), Version::new(i).unwrap(), Flags::removed(0))
+            };
+            let entries: Vec<Entry> = (0..count).map(entry).collect();
+            let mut expected = entries.clone();
+            expected.sort_by_key(Entry::id);
+            assert_eq!(sort_entries(entries, range_bits), expected);
+        }
+    }
+}

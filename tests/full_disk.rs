@@ -1,0 +1,107 @@
+//! Writes that fail: nothing is half done, the failure is said, and the part that failed refuses from then on.
+//!
+//! The child process may write no file larger than a limit (`ulimit -f`), which makes a real write fail in the
+//! middle of a real transaction. Only where there is a Unix shell.
+
+#![cfg(unix)]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use unlisted::{AccountId, Caller, Error, Index, OptIns, PhoneHash, Purpose};
+
+const CHILD_DIR: &str = "UNLISTED_FULL_DIR";
+const CHILD_ROLE: &str = "UNLISTED_FULL_ROLE";
+
+fn open(dir: &Path) -> Index {
+    Index::open(dir, common::options(&common::clock())).unwrap()
+}
+
+/// The child: not a test of its own, it does nothing unless the parent asks.
+#[test]
+fn child() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    let index = open(Path::new(&dir));
+    match std::env::var(CHILD_ROLE).unwrap().as_str() {
+        "updates" => fill_the_index(&index),
+        _ => fill_the_ledger(&index),
+    }
+    println!("\nchild saw it");
+}
+
+fn put(index: &Index, first: u64) -> Result<unlisted::UpdateReport, Error> {
+    index.update(|batch| {
+        (first..first + 500).try_for_each(|i| batch.put(common::number(i), AccountId::from(i), OptIns::all(), 1))
+    })
+}
+
+fn fill_the_index(index: &Index) {
+    let mut acknowledged = 0;
+    let error = loop {
+        match put(index, acknowledged * 500) {
+            Ok(_) => acknowledged += 1,
+            Err(error) => break error,
+        }
+    };
+    println!("\nacknowledged {acknowledged}");
+    assert!(matches!(error, Error::Database { .. }), "{error}");
+    assert!(matches!(put(index, 9_000_000), Err(Error::Poisoned { what: "index", .. })));
+    // What failed is not visible, what was acknowledged is, and lookups go on.
+    let hashes: Vec<PhoneHash> = (acknowledged * 500 - 500..acknowledged * 500 + 500).map(common::number).collect();
+    assert_eq!(common::ask(index, Purpose::Search, &hashes).len(), 500);
+}
+
+fn fill_the_ledger(index: &Index) {
+    let known = common::number(1);
+    index.update(|batch| batch.put(known, AccountId::from(1), OptIns::all(), 1)).unwrap();
+    let ask = |caller: u64| {
+        index.lookup(&Caller::new(format!("caller-{caller}")), Purpose::Search, &[known])
+    };
+    let error = (0..).find_map(|caller| ask(caller).err()).unwrap();
+    assert!(matches!(error, Error::Database { .. }), "{error}");
+    assert!(matches!(ask(0), Err(Error::Poisoned { what: "ledger", .. })));
+    // Nothing is revealed, and opt-outs go on.
+    assert_eq!(index.set_opt_ins(known, AccountId::from(1), OptIns::empty(), 2).unwrap().applied, 1);
+}
+
+/// Runs the child with files of at most so many KiB; returns what it printed.
+fn run(dir: &Path, role: &str, limit_kib: u64) -> String {
+    // A shell counts in blocks of 512 bytes or 1 KiB; ignoring the signal turns it into an error of the write.
+    let script = "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"";
+    let output = Command::new("bash")
+        .args(["-c", script, &limit_kib.to_string()])
+        .arg(std::env::current_exe().unwrap())
+        .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD_DIR, dir)
+        .env(CHILD_ROLE, role)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("child saw it"), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[test]
+fn a_failed_update_changes_nothing_and_poisons_the_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let size = std::fs::metadata(dir.path().join("index.redb")).unwrap().len();
+    let text = run(dir.path(), "updates", size / 1_024 + 600);
+    let acknowledged: u64 = text.lines().find_map(|l| l.strip_prefix("acknowledged ")).unwrap().parse().unwrap();
+    let index = open(dir.path());
+    assert_eq!(index.stats().unwrap().listings, acknowledged * 500);
+    assert_eq!(put(&index, acknowledged * 500).unwrap().applied, 500);
+}
+
+#[test]
+fn a_failed_charge_reveals_nothing_and_poisons_the_ledger_but_not_the_index() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let size = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().len() / 1_024;
+    // The index's own file must still fit, so the ledger has to grow past it.
+    run(dir.path(), "charges", size("ledger.redb").max(size("index.redb")) + 64);
+    let index = open(dir.path());
+    assert!(common::ask(&index, Purpose::Search, &[common::number(1)]).is_empty(), "the opt-out is in");
+}
