@@ -12,7 +12,7 @@ pub(crate) const BLOCK_LEN: usize = 64;
 /// Filter bits spent on each member, *(key, purpose)*.
 pub(crate) const BITS_PER_MEMBER: u64 = 12;
 
-/// Six words with no structure (the fractional digits of pi), so that one key's purposes fall into
+/// Six words with no structure (fractional digits of pi, each with its lowest bit set), so that one key's purposes fall into
 /// unrelated blocks.
 const PURPOSE_SALT: [u64; 6] = [
     0x243f_6a88_85a3_08d3,

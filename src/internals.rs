@@ -17,7 +17,7 @@ const FOOTER_LEN: usize = 24;
 /// Bytes of the header that its checksum, which follows them, covers.
 const HEADER_SUMMED: usize = 160;
 /// The largest file that [`repair_segment`] makes: a hostile header may ask for petabytes.
-const MAX_REPAIRED_LEN: usize = 16 << 20;
+const MAX_REPAIRED_LEN: usize = 8 << 20;
 
 /// What a segment is built from, besides its listings.
 #[derive(Debug, Clone, Copy)]
@@ -55,23 +55,28 @@ pub fn build_segment(spec: &SegmentSpec, entries: &[RawEntry]) -> Option<(Vec<u8
     let entries: Option<Vec<Entry>> = entries.iter().map(entry).collect();
     let mut entries = entries?;
     entries.retain(|e| range.contains(e.key));
-    // The shape depends on the number of listings and may make two of them one, which changes it again: a fold
-    // does the same with the number before.
-    let shape = shape_for(range, entries.len(), spec.known_bits);
-    entries.iter_mut().for_each(|e| e.key = shape.mask(e.key));
-    entries.sort_by_key(Entry::id);
-    entries.dedup_by(|later, kept| {
-        let same = later.id() == kept.id();
-        if same {
-            *kept = *later;
+    // The shape depends on the number of listings, and its cut may make two of them one, which changes it again.
+    loop {
+        let before = entries.len();
+        let shape = shape_for(range, before, spec.known_bits);
+        entries.iter_mut().for_each(|e| e.key = shape.mask(e.key));
+        entries.sort_by_key(Entry::id);
+        entries.dedup_by(|later, kept| {
+            let same = later.id() == kept.id();
+            if same {
+                *kept = *later;
+            }
+            same
+        });
+        if entries.len() == before {
+            break;
         }
-        same
-    });
+    }
     let image = build(&Input {
         index_id: spec.index_id,
         generation: spec.generation,
         range,
-        known_bits: shape.key_bits,
+        known_bits: spec.known_bits,
         era_s: spec.era_s,
         entries: &entries,
     });

@@ -33,6 +33,7 @@
 //! `ledger` (durable) · 3 `index` (the paths). `docs/ARCHITECTURE.md` says why.
 
 #![deny(unsafe_code)]
+#![warn(missing_docs)]
 
 mod database;
 mod disk;
@@ -63,3 +64,8 @@ pub use words::{
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
+
+/// The README's snippets, compiled and run as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

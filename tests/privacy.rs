@@ -67,8 +67,11 @@ fn ledger_rows(dir: &Path) -> Vec<(String, Vec<u8>, Vec<u8>)> {
     rows
 }
 
+/// A whole reply, and every ledger row.
+type Outcome = (String, Vec<(String, Vec<u8>, Vec<u8>)>);
+
 /// Asks for one number in a fresh index; returns the whole reply and every ledger row.
-fn outcome(number: u64, purpose: Purpose, fold: bool) -> (String, Vec<(String, Vec<u8>, Vec<u8>)>) {
+fn outcome(number: u64, purpose: Purpose, fold: bool) -> Outcome {
     let dir = tempfile::tempdir().unwrap();
     let clock = common::clock();
     let index = common::open(dir.path(), &clock);

@@ -131,7 +131,7 @@ impl Index {
     /// The quotas in force.
     #[must_use]
     pub fn quotas(&self) -> QuotaPolicy {
-        self.inner.ledger.policy()
+        QuotaPolicy::clone(&self.inner.ledger.policy())
     }
 
     /// Where the host's change feed stands: what the last committed update set, if any did.

@@ -4,8 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use super::{Index, Inner};
-use crate::words::{Error, Flags, Result};
+use crate::words::{Error, Flags, Key, Purpose, Result};
 
 /// What an index holds and what it takes.
 ///
@@ -42,13 +44,19 @@ pub struct Stats {
     pub bytes_per_listing: f64,
     /// Distinct numbers looked up since the index was opened.
     pub looked_up: u64,
-    /// Of the numbers looked up that no segment had anything for, the share that passed a filter all the same,
-    /// since the index was opened; `None` before the first such number.
-    pub filter_false_positive_rate: Option<f64>,
+    /// Of numbers that no segment has anything for, the share that pass a filter all the same: as seen in lookups
+    /// since the index was opened, or, before there were [`Stats::MIN_SEEN`] such numbers, as measured on as many
+    /// random ones. Zero without segments.
+    pub filter_false_positive_rate: f64,
     /// Of the numbers looked up, those that passed the filter of their segment.
     pub filter_passes: u64,
     /// Transactions that changed listings since the index was made.
     pub snapshot_version: u64,
+}
+
+impl Stats {
+    /// Absent numbers from which a rate of false positives is taken.
+    pub const MIN_SEEN: u64 = 16_384;
 }
 
 /// Counters of what filters did. Relaxed: they are added to once a batch and read by nobody who needs order.
@@ -109,6 +117,7 @@ impl Inner {
         let passed = self.seen.passed.load(Ordering::Relaxed);
         let in_vain = self.seen.passed_in_vain.load(Ordering::Relaxed);
         let absent = looked_up.saturating_sub(passed) + in_vain;
+        let rate = if absent < Stats::MIN_SEEN { self.sample_filters()? } else { in_vain as f64 / absent as f64 };
         let per_listing = (segment_bytes + index_bytes) as f64 / counts.listings.max(1) as f64;
         Ok(Stats {
             listings: counts.listings,
@@ -121,7 +130,7 @@ impl Inner {
             ledger_bytes: file_len(self.ledger.path())?,
             bytes_per_listing: if counts.listings == 0 { 0.0 } else { per_listing },
             looked_up,
-            filter_false_positive_rate: (absent > 0).then(|| in_vain as f64 / absent as f64),
+            filter_false_positive_rate: rate,
             filter_passes: passed,
             snapshot_version,
         })
@@ -152,6 +161,20 @@ impl Inner {
             }
         }
         Ok((counts, map.live().count(), overlay.len()))
+    }
+
+    /// The share of random keys that pass a filter. Keys are uniform, so random ones are those of absent numbers.
+    fn sample_filters(&self) -> Result<f64> {
+        let map = self.segments.load();
+        let mut passed = 0;
+        for i in 0..Stats::MIN_SEEN {
+            let key = Key::from_u128(xxh3_128(&i.to_le_bytes()));
+            let purpose = Purpose::ALL.into_iter().cycle().nth(i as usize % Purpose::ALL.len());
+            if let (Some(segment), Some(purpose)) = (map.of(key), purpose) {
+                passed += u64::from(segment.locate(|s| s.may_contain(key, purpose))?);
+            }
+        }
+        Ok(passed as f64 / Stats::MIN_SEEN as f64)
     }
 
     fn segment_bytes(&self) -> u64 {

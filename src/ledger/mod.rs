@@ -8,6 +8,7 @@ mod redb;
 mod state;
 mod time;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::words::{AccountId, Purpose, Quota, QuotaPolicy, Result};
@@ -48,5 +49,5 @@ pub(crate) trait Ledger: Send + Sync {
     fn disclose(&self, caller: ScopeId, purpose: Purpose, accounts: &[AccountId]) -> Result<()>;
 
     /// The quotas in force.
-    fn policy(&self) -> QuotaPolicy;
+    fn policy(&self) -> Arc<QuotaPolicy>;
 }

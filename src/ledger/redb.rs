@@ -39,6 +39,8 @@ pub(crate) struct RedbLedger {
     db: Db,
     time: LedgerTime,
     state: Mutex<Guarded>,
+    /// Apart from the state, so that nobody waits for a commit to read it.
+    policy: Arc<QuotaPolicy>,
     /// Transactions so far, readable while one is under way.
     commits: AtomicU64,
     /// The snapshot version of the index, to be written down with the next charge.
@@ -75,7 +77,8 @@ impl RedbLedger {
         let time = LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump);
         let index_version = AtomicU64::new(state.index_version);
         let commits = AtomicU64::new(state.commits);
-        Ok(Self { db, time, state: Mutex::new(Guarded { state, poison: None }), commits, index_version })
+        let policy = Arc::new(state.policy.clone());
+        Ok(Self { db, time, state: Mutex::new(Guarded { state, poison: None }), policy, commits, index_version })
     }
 
     pub(crate) fn state(&self) -> LedgerState {
@@ -221,8 +224,8 @@ impl Ledger for RedbLedger {
         self.commit(|txn, state| disclosures::record(&self.db, txn, &missing, state.mark.wall_ms))
     }
 
-    fn policy(&self) -> QuotaPolicy {
-        self.state.lock().state.policy.clone()
+    fn policy(&self) -> Arc<QuotaPolicy> {
+        self.policy.clone()
     }
 }
 

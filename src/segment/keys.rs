@@ -16,8 +16,8 @@ use crate::words::Key;
 
 /// Most bits of a range prefix.
 pub(crate) const MAX_RANGE_BITS: u8 = 16;
-/// Bits that a narrow slot and its tag store.
-const STORED_BITS: u8 = 72;
+/// Bits that a narrow slot and its tag store: no segment and no change knows fewer of a key.
+pub(crate) const MIN_KEY_BITS: u8 = 72;
 /// Below this many buckets a segment uses wide slots.
 const MIN_NARROW_BUCKETS: u64 = 1 << 12;
 
@@ -101,7 +101,7 @@ pub(crate) struct KeyShape {
 impl KeyShape {
     /// The best shape for so many buckets when the sources know `known_bits` of each key.
     pub(crate) const fn best(range: KeyRange, buckets: u64, known_bits: u8) -> Self {
-        let natural = range.bits as u32 + (buckets | 1).ilog2() + STORED_BITS as u32 - 1;
+        let natural = range.bits as u32 + (buckets | 1).ilog2() + MIN_KEY_BITS as u32 - 1;
         let wide = buckets < MIN_NARROW_BUCKETS || natural >= 128;
         let most = if wide { 128 } else { natural as u8 };
         Self { range, buckets, key_bits: if known_bits < most { known_bits } else { most }, wide }
@@ -110,7 +110,7 @@ impl KeyShape {
     /// Is this a shape that [`KeyShape::best`] can have made?
     pub(crate) const fn is_sound(self) -> bool {
         let best = Self::best(self.range, self.buckets, 128);
-        self.key_bits >= STORED_BITS && self.key_bits <= best.key_bits && self.wide == best.wide
+        self.key_bits >= MIN_KEY_BITS && self.key_bits <= best.key_bits && self.wide == best.wide
     }
 
     /// The key without the bits that the segment does not know.
@@ -159,7 +159,7 @@ impl KeyShape {
 
     /// The first bit that a narrow slot stores.
     const fn window(self) -> u32 {
-        (self.key_bits - STORED_BITS) as u32
+        (self.key_bits - MIN_KEY_BITS) as u32
     }
 
     /// The known bits of the key in a narrow slot of bucket `home`. `None` if no key gives these.

@@ -6,7 +6,7 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTra
 use super::DeltaRef;
 use crate::database::{Db, decode, encode};
 use crate::overlay::Change;
-use crate::segment::keys::KeyRange;
+use crate::segment::keys::{KeyRange, MIN_KEY_BITS};
 use crate::words::{AccountId, Entry, Error, Key, Result, Stamp};
 
 const NAME: &str = "delta";
@@ -30,7 +30,7 @@ fn change(db: &Db, key: [u8; 32], row: &[u8]) -> Result<Change> {
     let Row::V1 { stamp, known_bits, removed_at_s } = decode(row, NAME, db.path())?;
     let damaged = |reason| Error::DamagedRow { path: db.path().to_owned(), table: NAME, reason };
     let stamp = Stamp::from_word(stamp).ok_or_else(|| damaged("its flags have a bit that no writer sets"))?;
-    if !(64..=128).contains(&known_bits) {
+    if !(MIN_KEY_BITS..=128).contains(&known_bits) {
         return Err(damaged("its key is too short"));
     }
     let id = u128::from_be_bytes(key.first_chunk().copied().unwrap_or_default());

@@ -5,7 +5,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use unlisted::{AccountId, Caller, Index, ManualClock, Match, Options, PhoneHash, Purpose, Quota, QuotaPolicy, Secret};
+use unlisted::{
+    AccountId, Caller, Index, ManualClock, Match, Options, PhoneHash, Purpose, Quota, QuotaPolicy, Secret,
+};
 
 /// A wall-clock time to begin with: November 2026.
 pub const START_MS: u64 = 1_795_000_000_000;

@@ -1,1 +1,98 @@
-fn main() {}
+//! The command-line program: one subcommand for each path of the library.
+//!
+//! `main` reads the arguments and turns the outcome into an exit code: 0 for success, 1 for a failure with one line
+//! on standard error, 2 for arguments that make no sense. A reader that goes away (`| head`) is no failure.
+
+#![forbid(unsafe_code)]
+
+mod commands;
+mod csv_blocks;
+mod csv_rows;
+mod demo;
+mod error;
+mod input;
+mod logs;
+mod numbers;
+mod output;
+mod progress;
+mod session;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use commands::{erase, exposed, generate, import, init, lookup, maintain, stats, update};
+use error::CliError;
+
+/// An embedded contact-discovery index: who of these numbers agreed to be found, and may this caller still ask?
+///
+/// The secret of the index is read from the environment variable UNLISTED_SECRET (64 hexadecimal digits) or from
+/// --secret-file. It is never stored with the index. `unlisted demo` needs neither and shows what the index does.
+#[derive(Parser)]
+#[command(name = "unlisted", version, max_term_width = 100)]
+struct Cli {
+    /// Read the secret from this file instead of UNLISTED_SECRET.
+    #[arg(long, global = true, value_name = "PATH")]
+    secret_file: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a new, empty index in a directory.
+    Init(init::Args),
+    /// Bring listings in from a CSV file, all at once or not at all.
+    Import(import::Args),
+    /// Write a synthetic population of listings as CSV to standard output.
+    Generate(generate::Args),
+    /// Ask for numbers on behalf of a caller, charged to the caller's budget.
+    Lookup(lookup::Args),
+    /// Apply a feed of changes from a CSV file.
+    Update(update::Args),
+    /// Remove every listing of accounts.
+    Erase(erase::Args),
+    /// Show what the index holds and what it takes.
+    Stats(stats::Args),
+    /// Fold all changes into segments, and forget removals whose retention has passed.
+    Fold(maintain::FoldArgs),
+    /// Read every page and look every listing up; changes nothing.
+    Verify(maintain::VerifyArgs),
+    /// The operator's door: which accounts were disclosed to a caller?
+    Exposed(exposed::Args),
+    /// Show the whole life of an index on a shipped sample, checking every claim. Needs no secret.
+    Demo(demo::Args),
+}
+
+fn main() -> ExitCode {
+    logs::install();
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            // If standard error is closed there is nobody to tell; the exit code still does.
+            let _ = writeln!(std::io::stderr(), "unlisted: {}", error.in_one_line());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), CliError> {
+    let session = session::Session::new(cli.secret_file.as_deref());
+    match &cli.command {
+        Command::Init(args) => init::run(&session, args),
+        Command::Import(args) => import::run(&session, args),
+        Command::Generate(args) => generate::run(args),
+        Command::Lookup(args) => lookup::run(&session, args),
+        Command::Update(args) => update::run(&session, args),
+        Command::Erase(args) => erase::run(&session, args),
+        Command::Stats(args) => stats::run(&session, args),
+        Command::Fold(args) => maintain::fold(&session, args),
+        Command::Verify(args) => maintain::verify(&session, args),
+        Command::Exposed(args) => exposed::run(&session, args),
+        Command::Demo(args) => demo::run(args),
+    }
+}

@@ -65,10 +65,9 @@ impl Inner {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(parts.len());
         thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let ended = workers.into_iter().map(|worker| worker.join());
-            ended.fold(Ok(()), |result, ended| {
-                result.and(ended.unwrap_or(Err(Error::Panicked { during: "build segments" })))
-            })
+            // Joined before the first error is returned: no thread may outlive what it borrows.
+            let ended: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+            ended.into_iter().try_for_each(|ended| ended.unwrap_or(Err(Error::Panicked { during: "build segments" })))
         })?;
         Ok(built)
     }

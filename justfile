@@ -1,0 +1,33 @@
+# Short names for what is done often. `.ci/run` needs none of them.
+
+# Debian's LLVM; a toolchain with the llvm-tools component needs neither.
+export LLVM_COV := env("LLVM_COV", "/usr/bin/llvm-cov-19")
+export LLVM_PROFDATA := env("LLVM_PROFDATA", "/usr/bin/llvm-profdata-19")
+
+default:
+    @just --list
+
+# Every test.
+test:
+    cargo test --all-features
+
+# What the machine checks before a change is taken.
+ci:
+    .ci/run
+
+# The demonstration.
+demo:
+    cargo run --release --features cli -- demo
+
+# One fuzz target for a minute.
+fuzz target="index_ops" seconds="60":
+    mkdir -p fuzz/target/found/{{target}}
+    RUSTC_BOOTSTRAP=1 cargo fuzz run -s none {{target}} fuzz/target/found/{{target}} fuzz/corpus/{{target}} -- -max_total_time={{seconds}}
+
+# Every fuzz target, an hour each.
+fuzz-long seconds="3600":
+    for target in $(cargo fuzz list); do just fuzz "$target" {{seconds}} || exit 1; done
+
+# Lines that the tests reach; needs cargo-llvm-cov.
+coverage:
+    cargo llvm-cov --all-features --html

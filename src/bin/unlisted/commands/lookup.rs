@@ -1,0 +1,189 @@
+//! `unlisted lookup`: numbers, one a line, asked for on behalf of a caller.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use serde::Serialize;
+use unlisted::{AccountId, Caller, Error, Index, NumberState, Origin, PhoneHash, Purpose, UnknownPurpose};
+
+use crate::error::CliError;
+use crate::input::{Lines, Source};
+use crate::numbers::Numbers;
+use crate::output::{Out, grouped, note, span};
+use crate::session::{BATCH, Session};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The directory of the index.
+    dir: PathBuf,
+    /// Numbers, one a line, plain or gzip; standard input if it is - or left out.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Who asks. The budget of this caller pays.
+    #[arg(long, value_name = "ID")]
+    caller: String,
+    /// The caller's network, as an address or a prefix. Its budget pays as well.
+    #[arg(long, value_name = "NET", value_parser = Origin::parse_network)]
+    network: Option<Origin>,
+    /// Something else the caller shares with others, such as device=ID or cohort=NAME. Repeatable.
+    #[arg(long, value_name = "KIND=VALUE", value_parser = origin)]
+    origin: Vec<Origin>,
+    /// What the numbers are asked for.
+    #[arg(long, value_name = "NAME", default_value = "contact-sync", value_parser = purpose)]
+    purpose: Purpose,
+    #[command(flatten)]
+    numbers: Numbers,
+    /// Print one JSON object for each input line, and the summary on standard error.
+    #[arg(long)]
+    json: bool,
+}
+
+fn origin(text: &str) -> Result<Origin, String> {
+    let (kind, value) = text.split_once('=').ok_or("expected KIND=VALUE")?;
+    Origin::named(kind, value).map_err(|error| error.to_string())
+}
+
+fn purpose(name: &str) -> Result<Purpose, UnknownPurpose> {
+    name.parse()
+}
+
+/// One line of the answer. Positions count from 0.
+#[derive(Serialize)]
+struct Answer<'a> {
+    position: u64,
+    state: &'static str,
+    accounts: &'a [AccountId],
+}
+
+pub fn run(session: &Session, args: &Args) -> Result<(), CliError> {
+    if args.caller.is_empty() {
+        return Err(Error::EmptyCaller.into());
+    }
+    let origins = args.network.iter().chain(&args.origin).cloned();
+    let caller = origins.fold(Caller::new(&args.caller), Caller::via);
+    let source = Source::of(args.file.as_deref());
+    // Before the index, so that a missing file is found before anything is written.
+    let lines = Lines::new(source.open(&ProgressBar::hidden())?, &source);
+    let index = session.open(&args.dir)?;
+    let mut sync = Sync { index, caller, args, out: Out::new(), summary: Summary::default() };
+    sync.run(lines)
+}
+
+/// A lookup of any number of lines, batch by batch.
+struct Sync<'a> {
+    index: Index,
+    caller: Caller,
+    args: &'a Args,
+    out: Out,
+    summary: Summary,
+}
+
+#[derive(Default)]
+struct Summary {
+    lines: u64,
+    answered: u64,
+    deferred: u64,
+    invalid: u64,
+    matches: u64,
+    charged: u64,
+    remaining: u64,
+    retry_after: Option<Duration>,
+}
+
+impl Sync<'_> {
+    fn run(&mut self, mut lines: Lines) -> Result<(), CliError> {
+        let mut line = Vec::new();
+        loop {
+            // For each line of the batch where its hash is, or nothing if it is no number.
+            let mut places: Vec<Option<usize>> = Vec::new();
+            let mut hashes = Vec::new();
+            while places.len() < BATCH && lines.next_into(&mut line)? {
+                let hash = self.hash(&line);
+                places.push(hash.map(|_| hashes.len()));
+                hashes.extend(hash);
+            }
+            // The first batch is asked even if it is empty: it checks the caller and tells what remains.
+            if places.is_empty() && self.summary.lines > 0 {
+                break;
+            }
+            self.ask(&places, &hashes)?;
+            if places.len() < BATCH {
+                break;
+            }
+        }
+        self.finish()
+    }
+
+    fn hash(&self, line: &[u8]) -> Option<PhoneHash> {
+        let text = std::str::from_utf8(line).ok().filter(|text| text.len() <= Lines::MAX_LEN)?;
+        self.args.numbers.hash(text).ok()
+    }
+
+    /// Looks a batch up and writes a line of output for each line of input.
+    fn ask(&mut self, places: &[Option<usize>], hashes: &[PhoneHash]) -> Result<(), CliError> {
+        let reply = self.index.lookup(&self.caller, self.args.purpose, hashes)?;
+        if self.summary.lines == 0 && !self.args.json {
+            self.out.line(format_args!("{:>10}  {:<8}  accounts", "position", "state"))?;
+        }
+        let mut matches = reply.matches().peekable();
+        let mut accounts = Vec::new();
+        for place in places {
+            accounts.clear();
+            let state = match place.and_then(|place| reply.state(place)) {
+                Some(NumberState::Answered) => {
+                    while let Some(found) = matches.next_if(|found| Some(found.position) == *place) {
+                        accounts.push(found.account);
+                    }
+                    self.summary.answered += 1;
+                    "answered"
+                }
+                Some(NumberState::Deferred) => {
+                    self.summary.deferred += 1;
+                    "deferred"
+                }
+                None => {
+                    self.summary.invalid += 1;
+                    "invalid"
+                }
+            };
+            self.summary.matches += accounts.len() as u64;
+            self.write(&Answer { position: self.summary.lines, state, accounts: &accounts })?;
+            self.summary.lines += 1;
+        }
+        self.summary.charged += reply.charged();
+        self.summary.remaining = reply.remaining();
+        self.summary.retry_after = self.summary.retry_after.max(reply.retry_after());
+        // What was paid for is delivered before more is asked.
+        self.out.flush()
+    }
+
+    fn write(&mut self, answer: &Answer<'_>) -> Result<(), CliError> {
+        if self.args.json {
+            return self.out.json(answer);
+        }
+        let accounts: Vec<String> = answer.accounts.iter().map(ToString::to_string).collect();
+        let accounts = if accounts.is_empty() { "-".to_owned() } else { accounts.join(" ") };
+        self.out.line(format_args!("{:>10}  {:<8}  {accounts}", answer.position, answer.state))
+    }
+
+    fn finish(&mut self) -> Result<(), CliError> {
+        let s = &self.summary;
+        let retry = s.retry_after.map_or_else(|| "-".to_owned(), span);
+        let text = format!(
+            "{} answered with {} matches, {} deferred, {} invalid; charged {}, remaining {}, retry after {retry}",
+            grouped(s.answered),
+            grouped(s.matches),
+            grouped(s.deferred),
+            grouped(s.invalid),
+            grouped(s.charged),
+            grouped(s.remaining),
+        );
+        if self.args.json {
+            note(text);
+        } else {
+            self.out.line(text)?;
+        }
+        self.out.flush()
+    }
+}

@@ -1,0 +1,11 @@
+//! One module for each subcommand.
+
+pub mod erase;
+pub mod exposed;
+pub mod generate;
+pub mod import;
+pub mod init;
+pub mod lookup;
+pub mod maintain;
+pub mod stats;
+pub mod update;

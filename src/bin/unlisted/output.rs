@@ -1,0 +1,136 @@
+//! Standard output: lines, JSON, small tables, and the forms of figures in them.
+
+use std::fmt::Display;
+use std::io::{self, BufWriter, StdoutLock, Write};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::error::CliError;
+
+/// Standard output, buffered. A failed write is an error, never a panic.
+pub struct Out {
+    to: BufWriter<StdoutLock<'static>>,
+}
+
+impl Out {
+    pub fn new() -> Self {
+        Self { to: BufWriter::with_capacity(64 << 10, io::stdout().lock()) }
+    }
+
+    pub fn line(&mut self, text: impl Display) -> Result<(), CliError> {
+        writeln!(self.to, "{text}").map_err(CliError::Output)
+    }
+
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        self.to.write_all(bytes).map_err(CliError::Output)
+    }
+
+    /// One JSON value on a line of its own.
+    pub fn json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
+        serde_json::to_writer(&mut self.to, value).map_err(CliError::Json)?;
+        self.bytes(b"\n")
+    }
+
+    /// Names and values in two columns.
+    pub fn pairs(&mut self, pairs: &[(&str, String)]) -> Result<(), CliError> {
+        let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        pairs.iter().try_for_each(|(name, value)| self.line(format_args!("{name:<width$}  {value}")))
+    }
+
+    /// What was written so far goes out now. Every command ends with it, because a drop would hide a failure.
+    pub fn flush(&mut self) -> Result<(), CliError> {
+        self.to.flush().map_err(CliError::Output)
+    }
+}
+
+/// A line on standard error. If nobody reads it there is nothing to be done.
+pub fn note(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// A number with its thousands set apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes in the unit that leaves at most four digits.
+pub fn bytes(count: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut unit) = (count as f64, 0);
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let name = units.get(unit).copied().unwrap_or_default();
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {name}") }
+}
+
+/// A time span by its two largest units, rounded up to a second.
+pub fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, s) => format!("{s}s"),
+        (0, 0, m, s) => format!("{m}m {s}s"),
+        (0, h, m, _) => format!("{h}h {m}m"),
+        (d, h, ..) => format!("{d}d {h}h"),
+    }
+}
+
+/// Milliseconds since 1970 as UTC date and time.
+pub fn utc(at_ms: u64) -> String {
+    let seconds = at_ms / 1_000;
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Days to a date by the cycle of 400 years, counted from a March so that the leap day comes last.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_readable() {
+        assert_eq!(
+            [grouped(0), grouped(999), grouped(1_000), grouped(12_345_678)],
+            ["0", "999", "1,000", "12,345,678"]
+        );
+        assert_eq!(
+            [bytes(0), bytes(1_023), bytes(1_536), bytes(3 << 30)],
+            ["0 B", "1023 B", "1.5 KiB", "3.0 GiB"]
+        );
+        let spans = [1_500, 60_000, 3_661_000, 90_000_000].map(|ms| span(Duration::from_millis(ms)));
+        assert_eq!(spans, ["2s", "1m 0s", "1h 1m", "1d 1h"]);
+    }
+
+    #[test]
+    fn dates() {
+        for (at_s, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_210_096, "2024-02-29T12:34:56Z"),
+            (4_102_444_800, "2100-01-01T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(at_s * 1_000), expected);
+        }
+    }
+}
