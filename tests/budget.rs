@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use unlisted::{
-    AccountId, Caller, Error, Index, ManualClock, NumberState, OptIns, Origin, PhoneHash, Purpose, Quota, QuotaPolicy,
+    AccountId, Caller, Error, Index, ManualClock, NumberState, OptIns, Origin, PhoneHash, Purpose, Quota,
+    QuotaPolicy,
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -31,7 +32,9 @@ fn a_short_budget_answers_a_prefix_and_defers_the_rest() {
     let clock = common::clock();
     let index = open(dir.path(), &clock, QuotaPolicy::of_caller(quota("10/60")));
     index
-        .update(|batch| (0..40).try_for_each(|i| batch.put(common::number(i), AccountId::from(i), OptIns::all(), 1)))
+        .update(|batch| {
+            (0..40).try_for_each(|i| batch.put(common::number(i), AccountId::from(i), OptIns::all(), 1))
+        })
         .unwrap();
     // Positions 0-5, then duplicates of them, then new numbers.
     let batch: Vec<PhoneHash> = [numbers(0..6), numbers(0..6), numbers(6..20)].concat();
@@ -148,7 +151,8 @@ fn two_lookups_cannot_spend_the_same_unit() {
             let index = &index;
             scope.spawn(move || {
                 let first = 1_000 * thread;
-                let ask = |i| index.lookup(&Caller::new("user"), Purpose::Search, &numbers(first + i..first + i + 3));
+                let ask =
+                    |i| index.lookup(&Caller::new("user"), Purpose::Search, &numbers(first + i..first + i + 3));
                 (0..30).map(|i| ask(i * 3).unwrap().charged()).sum::<u64>()
             })
         };

@@ -96,7 +96,10 @@ fn a_whole_segment_of_another_index_is_refused() {
     let (dir, other) = (closed_index(100), closed_index(100));
     fs::copy(segment_of(other.path()), segment_of(dir.path())).unwrap();
     let error = use_it(dir.path(), 100).unwrap_err();
-    assert!(matches!(error, Error::Damaged { what: Damage::NotInManifest { field: "the index id" }, .. }), "{error}");
+    assert!(
+        matches!(error, Error::Damaged { what: Damage::NotInManifest { field: "the index id" }, .. }),
+        "{error}"
+    );
 }
 
 proptest! {

@@ -12,7 +12,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use unlisted::{AccountId, Caller, Index, Listing, OptIns, Options, PhoneHash, Purpose, Quota, QuotaPolicy, Version};
+use unlisted::{
+    AccountId, Caller, Index, Listing, OptIns, Options, PhoneHash, Purpose, Quota, QuotaPolicy, Version,
+};
 
 const CHILD_DIR: &str = "UNLISTED_CRASH_DIR";
 const CHILD_SEED: &str = "UNLISTED_CRASH_SEED";

@@ -49,16 +49,15 @@ fn fill_the_index(index: &Index) {
     assert!(matches!(error, Error::Database { .. }), "{error}");
     assert!(matches!(put(index, 9_000_000), Err(Error::Poisoned { what: "index", .. })));
     // What failed is not visible, what was acknowledged is, and lookups go on.
-    let hashes: Vec<PhoneHash> = (acknowledged * 500 - 500..acknowledged * 500 + 500).map(common::number).collect();
+    let hashes: Vec<PhoneHash> =
+        (acknowledged * 500 - 500..acknowledged * 500 + 500).map(common::number).collect();
     assert_eq!(common::ask(index, Purpose::Search, &hashes).len(), 500);
 }
 
 fn fill_the_ledger(index: &Index) {
     let known = common::number(1);
     index.update(|batch| batch.put(known, AccountId::from(1), OptIns::all(), 1)).unwrap();
-    let ask = |caller: u64| {
-        index.lookup(&Caller::new(format!("caller-{caller}")), Purpose::Search, &[known])
-    };
+    let ask = |caller: u64| index.lookup(&Caller::new(format!("caller-{caller}")), Purpose::Search, &[known]);
     let error = (0..).find_map(|caller| ask(caller).err()).unwrap();
     assert!(matches!(error, Error::Database { .. }), "{error}");
     assert!(matches!(ask(0), Err(Error::Poisoned { what: "ledger", .. })));

@@ -32,7 +32,8 @@ enum Op {
 type Change = (u64, u64, Option<u8>, u64);
 
 fn change(removals: bool) -> impl Strategy<Value = Change> {
-    let opt_ins = if removals { prop::option::weighted(0.75, 0_u8..64).boxed() } else { (0_u8..64).prop_map(Some).boxed() };
+    let opt_ins =
+        if removals { prop::option::weighted(0.75, 0_u8..64).boxed() } else { (0_u8..64).prop_map(Some).boxed() };
     (0..NUMBERS, 0..ACCOUNTS, opt_ins, 0_u64..12)
 }
 
@@ -221,8 +222,14 @@ fn a_large_index_answers_like_a_plain_map_through_splits_and_folds() {
     let report = index.import((0..total).map(|i| listing(i, 5))).unwrap();
     assert_eq!((report.rows, report.stale, report.segments), (total, 0, 4));
 
+    // The same rows again change nothing, not even into how many segments the keys are cut.
+    let version = index.snapshot_version();
+    let again = index.import((0..total).map(|i| listing(i, 5))).unwrap();
+    assert_eq!((again.stale, index.stats().unwrap().segments, index.snapshot_version()), (total, 4, version));
+
     // Older rows are stale, newer ones replace, new numbers come in.
-    let report = index.import((0..3_000).map(|i| Listing { opt_ins: OptIns::all(), ..listing(i, 4 + i % 3) })).unwrap();
+    let report =
+        index.import((0..3_000).map(|i| Listing { opt_ins: OptIns::all(), ..listing(i, 4 + i % 3) })).unwrap();
     assert_eq!((report.rows, report.stale), (3_000, 2_000));
     let flipped: Vec<u64> = (0..total).step_by(97).collect();
     index

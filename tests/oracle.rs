@@ -41,7 +41,8 @@ impl Data {
         let folder = given.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data"));
         let numbers = given.map(|folder| e164_of_raw(&folder.join("numbers.csv.gz")));
         let lines = BufReader::new(reader(&folder.join("address_books.jsonl.gz"))).lines();
-        let books = lines.map(|line| book(&serde_json::from_str(&line.unwrap()).unwrap(), numbers.as_ref())).collect();
+        let books =
+            lines.map(|line| book(&serde_json::from_str(&line.unwrap()).unwrap(), numbers.as_ref())).collect();
         Self { rows: csv_rows(&folder.join("listings.csv.gz")), books }
     }
 
@@ -60,7 +61,9 @@ impl Data {
         let mut newest: HashMap<(&str, u64), (u64, &str)> = HashMap::new();
         for row in &self.rows {
             let version: u64 = row["version"].parse().unwrap();
-            let slot = newest.entry((&row["phone"], row["account"].parse().unwrap())).or_insert((version, &row["opt_ins"]));
+            let slot = newest
+                .entry((&row["phone"], row["account"].parse().unwrap()))
+                .or_insert((version, &row["opt_ins"]));
             if version > slot.0 {
                 *slot = (version, &row["opt_ins"]);
             }
@@ -76,7 +79,10 @@ impl Data {
 }
 
 fn e164_of_raw(path: &Path) -> HashMap<(String, String), String> {
-    csv_rows(path).into_iter().map(|row| ((row["raw"].clone(), row["region"].clone()), row["e164"].clone())).collect()
+    csv_rows(path)
+        .into_iter()
+        .map(|row| ((row["raw"].clone(), row["region"].clone()), row["e164"].clone()))
+        .collect()
 }
 
 fn book(line: &serde_json::Value, numbers: Option<&HashMap<(String, String), String>>) -> Book {
@@ -98,11 +104,14 @@ fn book(line: &serde_json::Value, numbers: Option<&HashMap<(String, String), Str
 /// Looks every address book up for every purpose and compares with the oracle.
 fn check(index: &Index, data: &Data) -> usize {
     let mut found = 0;
-    for purpose in [Purpose::ContactSync, Purpose::Search, Purpose::Suggestions, Purpose::Payments, Purpose::Host1] {
+    for purpose in [Purpose::ContactSync, Purpose::Search, Purpose::Suggestions, Purpose::Payments, Purpose::Host1]
+    {
         let oracle = data.oracle(purpose.name());
         for book in &data.books {
-            let numbers: Vec<&str> = book.contacts.iter().map(|(_, e164)| e164.as_str()).filter(|n| !n.is_empty()).collect();
-            let hashes: Vec<PhoneHash> = numbers.iter().map(|number| PhoneHash::of_e164(number).unwrap()).collect();
+            let numbers: Vec<&str> =
+                book.contacts.iter().map(|(_, e164)| e164.as_str()).filter(|n| !n.is_empty()).collect();
+            let hashes: Vec<PhoneHash> =
+                numbers.iter().map(|number| PhoneHash::of_e164(number).unwrap()).collect();
             let reply = index.lookup(&book.caller, purpose, &hashes).unwrap();
             let mut answers: Vec<BTreeSet<u64>> = vec![BTreeSet::new(); numbers.len()];
             for found in reply.matches() {
@@ -181,9 +190,10 @@ fn the_same_rows_through_updates_answer_alike() {
         let put = |row: &Listing| (row.hash, row.account, row.opt_ins, row.version.get());
         index
             .update(|batch| {
-                chunk.iter().map(put).try_for_each(|(hash, account, opt_ins, version)| {
-                    batch.put(hash, account, opt_ins, version)
-                })
+                chunk
+                    .iter()
+                    .map(put)
+                    .try_for_each(|(hash, account, opt_ins, version)| batch.put(hash, account, opt_ins, version))
             })
             .unwrap();
     }

@@ -143,8 +143,14 @@ fn nothing_that_names_a_number_a_caller_or_an_origin_reaches_the_disk() {
     index.lookup(&caller, Purpose::Payments, &[hash]).unwrap();
     drop(index);
     let secret = [0x5e; 32];
-    let needles: [&[u8]; 6] =
-        [number.as_bytes(), &hash.as_bytes()[..8], b"caller-with-a-name", &[203, 0, 113, 0], b"device-with-a-name", &secret[..16]];
+    let needles: [&[u8]; 6] = [
+        number.as_bytes(),
+        &hash.as_bytes()[..8],
+        b"caller-with-a-name",
+        &[203, 0, 113, 0],
+        b"device-with-a-name",
+        &secret[..16],
+    ];
     for needle in needles {
         assert!(!files_hold(dir.path(), needle), "{:?}", String::from_utf8_lossy(needle));
     }
@@ -158,7 +164,10 @@ fn debug_forms_and_errors_name_nobody() {
     let options = Options::new(common::secret()).must_exist();
     let caller = Caller::new("caller-with-a-name").via(Origin::named("device", "device-with-a-name").unwrap());
     let text = format!("{options:?} {caller:?} {:?}", caller.origins());
-    assert!(!text.contains("with-a-name") && !text.contains("94") && !text.to_lowercase().contains("5e5e"), "{text}");
+    assert!(
+        !text.contains("with-a-name") && !text.contains("94") && !text.to_lowercase().contains("5e5e"),
+        "{text}"
+    );
     let index = common::open(dir.path(), &common::clock());
     let error = index.lookup(&Caller::new(""), Purpose::Search, &[]).unwrap_err();
     assert!(matches!(error, Error::EmptyCaller));

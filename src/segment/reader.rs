@@ -5,8 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Flaw, line};
 use super::layout::{BUCKET_SLOTS, Header, Layout, PAGE_LEN, TAG_LINE_LEN, page_sum};
+use super::{Flaw, line};
 use crate::filter::{self, BLOCK_LEN};
 use crate::words::{AccountId, Entry, Key, Purpose, Stamp};
 

@@ -53,7 +53,9 @@ mod tests {
     fn it_is_the_stable_sort() {
         for (count, range_bits) in [(0, 0), (1, 0), (3_000, 3), (40_000, 0), (70_000, 5)] {
             let entry = |i: u64| {
-                let key = Key::from_u128(xxhash_rust::xxh3::xxh3_128(&(i % (count / 3 + 1)).to_le_bytes()) >> range_bits);
+                let key = Key::from_u128(
+                    xxhash_rust::xxh3::xxh3_128(&(i % (count / 3 + 1)).to_le_bytes()) >> range_bits,
+                );
                 Entry::new(key, AccountId::from(i % 2), Version::new(i).unwrap(), Flags::removed(0))
             };
             let entries: Vec<Entry> = (0..count).map(entry).collect();

@@ -41,6 +41,7 @@ impl Prf {
         Self { phone: Cmac::derive(PHONE_CONTEXT, secret), email: Cmac::derive(EMAIL_CONTEXT, secret) }
     }
 
+    #[cfg(any(test, feature = "internals"))]
     /// The key of one hash. A batch costs a fraction of this for each hash: see [`Prf::keys_into`].
     #[must_use]
     pub fn key_of(&self, domain: Domain, hash: &[u8; 32]) -> [u8; 16] {

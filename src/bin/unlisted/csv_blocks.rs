@@ -71,7 +71,7 @@ impl<R: Read> Blocks<R> {
     /// The fields of the first row.
     pub fn header(&mut self) -> Result<ByteRecord, CliError> {
         loop {
-            let cut = self.fill(|bytes, from, place| first_end(bytes, from, place))?;
+            let cut = self.fill(first_end)?;
             if cut == 0 {
                 return Err(CliError::EmptyCsv { name: self.name.clone() });
             }
@@ -87,7 +87,7 @@ impl<R: Read> Blocks<R> {
 
     /// The next rows, or `None` at the end.
     pub fn next_block(&mut self) -> Result<Option<Block>, CliError> {
-        let cut = self.fill(|bytes, from, place| last_end(bytes, from, place))?;
+        let cut = self.fill(last_end)?;
         if cut == 0 {
             return Ok(None);
         }
@@ -302,7 +302,11 @@ mod tests {
         assert_eq!(blocks.header().unwrap(), ByteRecord::from(vec!["a", "b"]));
         let block = blocks.next_block().unwrap().unwrap();
         let mut lines = Vec::new();
-        block.rows(|_, place| Ok::<_, CliError>(lines.push(place.line()))).unwrap();
+        let noted = block.rows(|_, place| {
+            lines.push(place.line());
+            Ok::<_, CliError>(())
+        });
+        noted.unwrap();
         assert_eq!(lines, [4]);
         assert!(matches!(Blocks::new("".as_bytes(), "x".to_owned()).header(), Err(CliError::EmptyCsv { .. })));
     }

@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "internals")]
+mod bench;
 mod commands;
 mod csv_blocks;
 mod csv_rows;
@@ -62,6 +64,9 @@ enum Command {
     Verify(maintain::VerifyArgs),
     /// The operator's door: which accounts were disclosed to a caller?
     Exposed(exposed::Args),
+    /// Measure lookups, imports and the ledger on this machine.
+    #[cfg(feature = "internals")]
+    Bench(bench::Args),
     /// Show the whole life of an index on a shipped sample, checking every claim. Needs no secret.
     Demo(demo::Args),
 }
@@ -93,6 +98,8 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Fold(args) => maintain::fold(&session, args),
         Command::Verify(args) => maintain::verify(&session, args),
         Command::Exposed(args) => exposed::run(&session, args),
+        #[cfg(feature = "internals")]
+        Command::Bench(args) => bench::run(args),
         Command::Demo(args) => demo::run(args),
     }
 }

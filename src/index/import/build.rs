@@ -67,7 +67,9 @@ impl Inner {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             // Joined before the first error is returned: no thread may outlive what it borrows.
             let ended: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
-            ended.into_iter().try_for_each(|ended| ended.unwrap_or(Err(Error::Panicked { during: "build segments" })))
+            ended
+                .into_iter()
+                .try_for_each(|ended| ended.unwrap_or(Err(Error::Panicked { during: "build segments" })))
         })?;
         Ok(built)
     }
@@ -81,8 +83,9 @@ impl Inner {
                 continue;
             }
             let kept = old.segment.as_ref().map_or(0, |s| s.segment().header().entries);
-            let total = usize::try_from(rows + kept).unwrap_or(usize::MAX);
-            let depth = depth_for(old.range, total, self.options.segment_listings);
+            // Rows may be listings that are there already: what both come to is known only when they are merged.
+            let most = usize::try_from(rows.max(kept)).unwrap_or(usize::MAX);
+            let depth = depth_for(old.range, most, self.options.segment_listings);
             let depth = depth.min(PARTITION_BITS).max(old.range.bits());
             parts.extend(old.range.split_to(depth).map(|range| Part { range, old }));
         }

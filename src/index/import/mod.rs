@@ -198,7 +198,7 @@ impl Inner {
         let _structure = self.structure.lock();
         let built = self.build(partitions, progress)?;
         let report = ImportReport { rows, stale: built.stale, segments: built.new.len() };
-        self.swap(true, &built.retired, &built.rows, &built.new, |map| self.superseded(map))?;
+        self.swap(report.stale < rows, &built.retired, &built.rows, &built.new, |map| self.superseded(map))?;
         Ok(report)
     }
 }

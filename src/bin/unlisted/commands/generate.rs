@@ -146,7 +146,7 @@ impl SplitMix {
     }
 
     pub fn below(&mut self, limit: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(limit) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
     }
 
     fn percent(&mut self) -> u64 {

@@ -89,7 +89,7 @@ impl RejectsFile {
         let written = writer.write_record(own.into_iter().chain(&reject.row));
         written.map_err(io::Error::from).map_err(CliError::file("write", &shown(&self.path)))?;
         self.summary.count += 1;
-        self.summary.first.get_or_insert_with(|| (reject.line, reason));
+        self.summary.first.get_or_insert((reject.line, reason));
         Ok(())
     }
 }

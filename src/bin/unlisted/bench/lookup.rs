@@ -1,0 +1,161 @@
+//! `unlisted bench lookup`.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use serde::Serialize;
+use unlisted::{Caller, Index, PhoneHash, Purpose};
+
+use super::population::{self, Accounts};
+use super::{Workplace, median, memory, open};
+use crate::error::CliError;
+use crate::output::{Out, grouped, note};
+
+/// Numbers asked in each pass of the raw probe: more lines than any cache holds.
+const RAW_NUMBERS: u64 = 4 << 20;
+/// Numbers asked in each pass of the public lookup, whose charges reach the disk.
+const PROTECTED_NUMBERS: u64 = 128 << 10;
+const PASSES: u64 = 3;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Listings in the index.
+    #[arg(long, default_value_t = 10_000_000)]
+    listings: u64,
+    /// Share of the numbers asked that are found.
+    #[arg(long, default_value_t = 0.5)]
+    hit_ratio: f64,
+    /// Numbers of one lookup.
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    batch: u64,
+    /// Threads that look up at once.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=256))]
+    threads: u64,
+    /// Width of account ids.
+    #[arg(long, value_enum, default_value_t = Accounts::U64)]
+    accounts: Accounts,
+    /// Keep the index here, and use it again if it has as many listings.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    listings: u64,
+    hit_ratio: f64,
+    batch: u64,
+    threads: u64,
+    /// Filter, overlay, table and mask, from prepared keys.
+    raw_ns_per_key: f64,
+    /// The public lookup from phone hashes, every number novel, every caller inside its budget.
+    protected_ns_per_key: f64,
+    /// Independent random cache lines over as much memory as the segments take.
+    random_line_ns: f64,
+    raw_to_random_line: f64,
+    hits: u64,
+    filter_false_positive_rate: f64,
+}
+
+pub fn run(args: &Args) -> Result<(), CliError> {
+    let place = Workplace::new(args.dir.as_deref())?;
+    let index = open(place.path(), args.batch as usize)?;
+    if index.stats()?.listings != args.listings {
+        note(format_args!("importing {} listings", grouped(args.listings)));
+        population::import(&index, args.listings, args.accounts)?;
+    }
+    index.verify(|_, _| ())?;
+    let (raw_ns_per_key, hits) = raw(args, &index)?;
+    let random_line_ns = memory::random_line_ns(index.stats()?.segment_bytes, args.threads)?;
+    let protected_ns_per_key = protected(args, &index)?;
+    let report = Report {
+        listings: args.listings,
+        hit_ratio: args.hit_ratio,
+        batch: args.batch,
+        threads: args.threads,
+        raw_ns_per_key,
+        protected_ns_per_key,
+        random_line_ns,
+        raw_to_random_line: raw_ns_per_key / random_line_ns,
+        hits,
+        filter_false_positive_rate: index.stats()?.filter_false_positive_rate,
+    };
+    print(args, &report)
+}
+
+fn print(args: &Args, report: &Report) -> Result<(), CliError> {
+    let mut out = Out::new();
+    if args.json {
+        out.json(report)?;
+    } else {
+        out.pairs(&[
+            ("raw probe", format!("{:.1} ns a number", report.raw_ns_per_key)),
+            ("public lookup", format!("{:.1} ns a number", report.protected_ns_per_key)),
+            ("random cache line", format!("{:.1} ns", report.random_line_ns)),
+            ("raw probe in random lines", format!("{:.2}", report.raw_to_random_line)),
+            ("found in a pass", grouped(report.hits)),
+        ])?;
+    }
+    out.flush()
+}
+
+/// Nanoseconds a number, and the listings found in one pass.
+fn raw(args: &Args, index: &Index) -> Result<(f64, u64), CliError> {
+    let questions = population::questions(RAW_NUMBERS, args.listings, args.hit_ratio, 1);
+    let batches: Vec<_> = questions.chunks(args.batch as usize).map(|batch| index.prepare(batch)).collect();
+    drop(questions);
+    let mut figures = Vec::new();
+    let hits = AtomicU64::new(0);
+    // The first pass touches what was never touched and is not counted.
+    for pass in 0..=PASSES {
+        hits.store(0, Ordering::Relaxed);
+        let ns = timed(args.threads, batches.len(), |i| {
+            let found = batches.get(i).map(|batch| index.raw_probe(Purpose::ContactSync, batch)).transpose()?;
+            hits.fetch_add(found.unwrap_or(0) as u64, Ordering::Relaxed);
+            Ok(())
+        })?;
+        if pass > 0 {
+            figures.push(ns / RAW_NUMBERS as f64);
+        }
+    }
+    Ok((median(figures), hits.into_inner()))
+}
+
+fn protected(args: &Args, index: &Index) -> Result<f64, CliError> {
+    let questions = population::questions(PROTECTED_NUMBERS, args.listings, args.hit_ratio, 2);
+    let batches: Vec<&[PhoneHash]> = questions.chunks(args.batch as usize).collect();
+    let run = std::process::id();
+    let mut figures = Vec::new();
+    for pass in 0..PASSES {
+        let ns = timed(args.threads, batches.len(), |i| {
+            // A caller of its own for every lookup: each number is new to it.
+            let caller = Caller::new(format!("{run}-{pass}-{i}"));
+            let reply =
+                index.lookup(&caller, Purpose::ContactSync, batches.get(i).copied().unwrap_or_default())?;
+            std::hint::black_box(reply);
+            Ok(())
+        })?;
+        figures.push(ns / PROTECTED_NUMBERS as f64);
+    }
+    Ok(median(figures))
+}
+
+/// Does `work` for each number below `count` on so many threads; returns the nanoseconds it took altogether.
+pub(super) fn timed(
+    threads: u64,
+    count: usize,
+    work: impl Fn(usize) -> Result<(), CliError> + Sync,
+) -> Result<f64, CliError> {
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let work = &work;
+        let share = move |thread: usize| (thread..count).step_by(threads as usize).try_for_each(work);
+        let workers: Vec<_> = (0..threads as usize).map(|thread| scope.spawn(move || share(thread))).collect();
+        let ended: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        ended.into_iter().try_for_each(|ended| ended.unwrap_or(Err(CliError::Panicked)))
+    })?;
+    Ok(start.elapsed().as_secs_f64() * 1e9)
+}

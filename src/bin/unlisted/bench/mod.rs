@@ -1,0 +1,92 @@
+//! `unlisted bench`: figures about this machine. Built with the feature `internals`, whose raw probe it measures.
+//!
+//! Every figure is the median of a few passes over the same work. A shared machine is noisy: quote ratios of figures
+//! from one run.
+
+mod import;
+mod ledger;
+mod lookup;
+mod memory;
+mod population;
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use unlisted::{Index, Options, Quota, QuotaPolicy, Secret};
+
+use crate::error::CliError;
+
+/// Measure lookups, imports or the ledger.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// The raw probe, the public lookup, and independent random cache lines beside them.
+    Lookup(lookup::Args),
+    /// A bulk import from an unsorted source in this process, and sequential writes beside it.
+    Import(import::Args),
+    /// Charges, each durable before it counts.
+    Ledger(ledger::Args),
+}
+
+pub fn run(args: &Args) -> Result<(), CliError> {
+    match &args.what {
+        What::Lookup(args) => lookup::run(args),
+        What::Import(args) => import::run(args),
+        What::Ledger(args) => ledger::run(args),
+    }
+}
+
+/// Where a bench works: a folder that stays, or one that goes with it.
+enum Workplace {
+    Kept(PathBuf),
+    Temporary(Temporary),
+}
+
+/// A folder below the system's temporary one that goes when it is dropped.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Nobody is left to hear that it cannot be removed.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Workplace {
+    fn new(dir: Option<&Path>) -> Result<Self, CliError> {
+        if let Some(dir) = dir {
+            return Ok(Self::Kept(dir.to_owned()));
+        }
+        let path = std::env::temp_dir().join(format!("unlisted-bench-{}", std::process::id()));
+        let failed = |source| CliError::File { action: "create", name: path.display().to_string(), source };
+        std::fs::create_dir_all(&path).map_err(failed)?;
+        Ok(Self::Temporary(Temporary(path)))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) | Self::Temporary(Temporary(path)) => path,
+        }
+    }
+}
+
+/// Opens the index of a bench. Its secret is no secret: nothing but made-up numbers is in it.
+fn open(dir: &Path, max_batch: usize) -> Result<Index, CliError> {
+    let wide = Quota::per_hour(1_000_000_000, 1_000_000).map_err(unlisted::Error::from)?;
+    let options = Options::new(Secret::from_bytes([0xbe; 32]))
+        .quotas(QuotaPolicy::of_caller(wide))
+        .max_batch(max_batch.max(1))
+        .background(false);
+    Ok(Index::open(dir, options)?)
+}
+
+/// The middle of some figures.
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or_default()
+}
