@@ -11,6 +11,8 @@ use bincode::{Decode, Encode};
 
 use crate::words::{Error, Result};
 
+/// Newest version of a row.
+const VERSION: u32 = 1;
 /// Largest row, in bytes.
 const LIMIT: usize = 64 * 1024;
 
@@ -23,10 +25,14 @@ pub(crate) fn encode<T: Encode>(row: &T, table: &'static str, path: &Path) -> Re
 
 /// The row in these bytes.
 pub(crate) fn decode<T: Decode<()>>(bytes: &[u8], table: &'static str, path: &Path) -> Result<T> {
+    // A row is an enum whose variant, its first byte, is the version of the row, counted from zero.
+    if let Some(variant) = bytes.first().copied().filter(|variant| u32::from(*variant) >= VERSION) {
+        return Err(Error::NewerFormat { path: path.to_owned(), found: u32::from(variant) + 1, supported: VERSION });
+    }
     match bincode::decode_from_slice(bytes, CONFIG) {
         Ok((row, read)) if read == bytes.len() => Ok(row),
         Ok(_) => Err(damaged(table, path, "bytes are left over")),
-        Err(_) => Err(damaged(table, path, "it is cut short, too long, or of an unknown version")),
+        Err(_) => Err(damaged(table, path, "it is cut short or too long")),
     }
 }
 
@@ -64,6 +70,13 @@ mod tests {
         fn any_bytes_are_a_row_or_an_error(bytes: Vec<u8>) {
             let _ = read(&bytes);
         }
+    }
+
+    #[test]
+    fn a_row_of_a_later_version_is_told_from_a_damaged_one() {
+        assert!(matches!(read(&[1, 1, 0]), Err(Error::NewerFormat { found: 2, supported: 1, .. })));
+        assert!(matches!(read(&[0, 1, 9]), Err(Error::DamagedRow { .. })));
+        assert!(matches!(read(&[]), Err(Error::DamagedRow { .. })));
     }
 
     #[test]

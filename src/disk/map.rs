@@ -27,8 +27,22 @@ impl MappedFile {
         // keeps other instances of this crate out. Values read are checked before use and never trusted to
         // uphold memory safety, so even a foreign writer gives a wrong value and not an out-of-bounds access.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
+        ask_for_huge_pages(&map);
         Ok(Self(map))
     }
+}
+
+/// Random lines of a large map miss the TLB once each with small pages. Where the kernel cannot give huge ones it
+/// refuses, and the map works as it is.
+fn ask_for_huge_pages(map: &Mmap) {
+    #[cfg(target_os = "linux")]
+    if map.len() >= 2 << 20
+        && let Err(error) = map.advise(memmap2::Advice::HugePage)
+    {
+        tracing::debug!(%error, "no huge pages for a segment");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = map;
 }
 
 impl AsRef<[u8]> for MappedFile {
