@@ -11,9 +11,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use unlisted::{AccountId, Caller, E164, Index, Listing, OptIns, Origin, PhoneHash, Purpose, Version};
+
+const CHILD_DIR: &str = "UNLISTED_ORACLE_DIR";
 
 /// A caller's address book: numbers as typed, and libphonenumber's E.164 of each (empty where it finds none).
 struct Book {
@@ -175,6 +179,43 @@ fn address_books_get_the_oracles_answers_before_and_after_everything() {
     check(&index, &data);
     drop(index);
     check(&common::open(dir.path(), &clock), &data);
+    for life_ms in [20, 60, 140] {
+        kill_while_folding(dir.path(), Duration::from_millis(life_ms));
+        check(&common::open(dir.path(), &clock), &data);
+    }
+}
+
+/// A process that changes, imports and folds what does not matter to any address book, until it is killed.
+fn kill_while_folding(dir: &Path, life: Duration) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["child_that_is_killed", "--exact", "--test-threads=1"])
+        .env(CHILD_DIR, dir)
+        .spawn()
+        .unwrap();
+    std::thread::sleep(life);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// The child: not a test of its own, it does nothing unless the parent asks.
+#[test]
+fn child_that_is_killed() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    let index = common::open(Path::new(&dir), &common::clock());
+    for round in 0.. {
+        let listing = |i: u64| Listing {
+            hash: common::number(round * 1_000 + i),
+            account: AccountId::from(i),
+            opt_ins: OptIns::all(),
+            version: Version::new(round).unwrap(),
+        };
+        index.import((0..500).map(listing)).unwrap();
+        let put = |row: Listing| (row.hash, row.account, row.opt_ins, row.version.get() + 1);
+        index
+            .update(|batch| (400..700).map(listing).map(put).try_for_each(|(h, a, o, v)| batch.put(h, a, o, v)))
+            .unwrap();
+        index.fold().unwrap();
+    }
 }
 
 #[test]

@@ -27,7 +27,11 @@ pub(crate) fn encode<T: Encode>(row: &T, table: &'static str, path: &Path) -> Re
 pub(crate) fn decode<T: Decode<()>>(bytes: &[u8], table: &'static str, path: &Path) -> Result<T> {
     // A row is an enum whose variant, its first byte, is the version of the row, counted from zero.
     if let Some(variant) = bytes.first().copied().filter(|variant| u32::from(*variant) >= VERSION) {
-        return Err(Error::NewerFormat { path: path.to_owned(), found: u32::from(variant) + 1, supported: VERSION });
+        return Err(Error::NewerFormat {
+            path: path.to_owned(),
+            found: u32::from(variant) + 1,
+            supported: VERSION,
+        });
     }
     match bincode::decode_from_slice(bytes, CONFIG) {
         Ok((row, read)) if read == bytes.len() => Ok(row),

@@ -9,6 +9,17 @@ use crate::segment::keys::mask_key;
 use crate::words::{AccountId, Entry, Flags, Result};
 
 /// What an erasure found.
+///
+/// ```
+/// use unlisted::{AccountId, Index, OptIns, Options, PhoneHash, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let ada = PhoneHash::of_e164("+14155550100")?;
+/// index.update(|batch| batch.put(ada, AccountId::from(42), OptIns::SEARCH, 1))?;
+/// let report = index.erase_accounts(&[AccountId::from(42), AccountId::from(43)])?;
+/// assert_eq!((report.accounts, report.removed), (2, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct EraseReport {

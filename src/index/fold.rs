@@ -13,6 +13,17 @@ use crate::store::{Changes, DeltaRef, SegmentRow};
 use crate::words::{Entry, Error, Flags, Result, Stamp};
 
 /// What a fold did.
+///
+/// ```
+/// use unlisted::{AccountId, Index, OptIns, Options, PhoneHash, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let ada = PhoneHash::of_e164("+14155550100")?;
+/// index.update(|batch| batch.put(ada, AccountId::from(42), OptIns::SEARCH, 1))?;
+/// let report = index.fold()?;
+/// assert_eq!((report.ranges, report.segments, report.folded), (1, 1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct FoldReport {

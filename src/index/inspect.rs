@@ -27,6 +27,18 @@ pub struct Inspector {
 }
 
 /// An account that was shown to a caller.
+///
+/// ```
+/// use unlisted::{AccountId, Caller, Index, OptIns, Options, PhoneHash, Purpose, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let ada = PhoneHash::of_e164("+14155550100")?;
+/// index.update(|batch| batch.put(ada, AccountId::from(42), OptIns::SEARCH, 1))?;
+/// index.lookup(&Caller::new("user-7"), Purpose::Search, &[ada])?;
+/// let disclosure = index.inspector().disclosed_to(&Caller::new("user-7"))?[0];
+/// assert_eq!(disclosure.purpose(), Some(Purpose::Search));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Disclosure {

@@ -1,30 +1,40 @@
-//! The probe of a lookup: a batch of keys through overlay, filters and tables, in stages.
+//! The probe of a lookup: a batch of keys through overlay, filters and tables.
 //!
-//! Each stage asks the memory for what the next one reads, for a group of keys at once, so that a group waits for
-//! memory a few times and not a few times for each of its keys.
+//! A key goes through three stages: its filter block, its tag line, its slots. Each stage asks the memory for the
+//! line that the next one reads and puts the key into that stage's queue, where it waits until [`AHEAD`] others
+//! were put in behind it. So many lines are under way at any time, and the processor computes on keys whose
+//! lines have come while others' are on their way.
+
+use std::collections::VecDeque;
 
 use super::Inner;
 use super::segments::LiveSegment;
 use crate::segment::reader::FilterPlace;
 use crate::words::{AccountId, Key, Purpose, Result, Stamp};
 
-/// Keys that go through the stages together. Their filter blocks and tag lines fit the first-level cache.
-const GROUP: usize = 128;
+/// Keys that wait in a stage while their lines come. Measured flat from 16 to 64.
+const AHEAD: usize = 32;
 
-/// A key on its way through the stages.
-struct Pending<'a> {
-    /// Position in the batch.
+/// A key on its way: position in the batch, key, and the segment of its range.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
     number: u32,
     key: Key,
     segment: &'a LiveSegment,
-    place: FilterPlace,
-    bucket: usize,
-    candidates: u64,
 }
 
-/// What the filters did in one batch.
-#[derive(Default)]
-struct Tally {
+/// A batch on its way through the stages.
+struct Probe<'a> {
+    purpose: Purpose,
+    changes: &'a [Changed],
+    /// Wait for their filter block.
+    blocks: VecDeque<(Asked<'a>, FilterPlace)>,
+    /// Wait for the tag line at this place.
+    tags: VecDeque<(Asked<'a>, usize)>,
+    /// Wait for the first slot of these candidates at this place.
+    slots: VecDeque<(Asked<'a>, usize, u64)>,
+    /// Opted-in listings: position in the batch, account.
+    found: Vec<(u32, AccountId)>,
     passed: u64,
     /// Passed the filter, and the table had nothing for the purpose.
     passed_in_vain: u64,
@@ -41,28 +51,16 @@ impl Inner {
     pub(super) fn probe(&self, purpose: Purpose, keys: &[Key]) -> Result<Vec<(u32, AccountId)>> {
         let changes = self.changes_of(keys);
         let segments = self.segments.load();
-        let mut found: Vec<_> = changes
-            .iter()
-            .filter(|(.., stamp)| stamp.flags().opt_ins().allows(purpose))
-            .map(|(number, account, _)| (*number, *account))
-            .collect();
-        let mut tally = Tally::default();
-        let mut pending = Vec::with_capacity(GROUP.min(keys.len()));
-        for (first, group) in (0_u32..).step_by(GROUP).zip(keys.chunks(GROUP)) {
-            pending.clear();
-            pending.extend((first..).zip(group).filter_map(|(number, key)| {
-                let segment = segments.of(*key)?;
-                let place = segment.segment().filter_place(*key, purpose);
-                Some(Pending { number, key: *key, segment, place, bucket: 0, candidates: 0 })
-            }));
-            filter(&mut pending)?;
-            tally.passed += pending.len() as u64;
-            match_tags(&mut pending)?;
-            tally.passed_in_vain += read_slots(&pending, purpose, &changes, &mut found)?;
+        let mut probe = Probe::new(purpose, &changes);
+        for (number, key) in (0_u32..).zip(keys) {
+            if let Some(segment) = segments.of(*key) {
+                probe.ask(Asked { number, key: *key, segment })?;
+            }
         }
-        self.seen.add(keys.len() as u64, tally.passed, tally.passed_in_vain);
-        found.sort_unstable();
-        Ok(found)
+        probe.drain()?;
+        self.seen.add(keys.len() as u64, probe.passed, probe.passed_in_vain);
+        probe.found.sort_unstable();
+        Ok(probe.found)
     }
 
     /// The overlay's changes of these keys, in order of positions.
@@ -78,57 +76,92 @@ impl Inner {
     }
 }
 
-/// Keeps the keys that pass their filter, and asks for their tag lines.
-fn filter(pending: &mut Vec<Pending<'_>>) -> Result<()> {
-    let mut kept = 0;
-    for i in 0..pending.len() {
-        let Some(next) = pending.get_mut(i) else { break };
-        if next.segment.locate(|s| s.passes(next.place))? {
-            next.bucket = next.segment.segment().table_place(next.key);
-            pending.swap(kept, i);
-            kept += 1;
+impl<'a> Probe<'a> {
+    /// Begins with what the overlay answers.
+    fn new(purpose: Purpose, changes: &'a [Changed]) -> Self {
+        let agreed = changes.iter().filter(|(.., stamp)| stamp.flags().opt_ins().allows(purpose));
+        Self {
+            purpose,
+            changes,
+            blocks: VecDeque::with_capacity(2 * AHEAD),
+            tags: VecDeque::with_capacity(2 * AHEAD),
+            slots: VecDeque::with_capacity(2 * AHEAD),
+            found: agreed.map(|(number, account, _)| (*number, *account)).collect(),
+            passed: 0,
+            passed_in_vain: 0,
         }
     }
-    pending.truncate(kept);
-    Ok(())
-}
 
-/// Compares tags, and asks for the first slot whose tag is right.
-fn match_tags(pending: &mut [Pending<'_>]) -> Result<()> {
-    for next in pending {
-        next.candidates = next.segment.locate(|s| s.candidates(next.bucket, next.key))?;
+    /// Asks for the key's filter block.
+    #[inline]
+    fn ask(&mut self, asked: Asked<'a>) -> Result<()> {
+        let place = asked.segment.segment().filter_place(asked.key, self.purpose);
+        self.blocks.push_back((asked, place));
+        if self.blocks.len() > AHEAD { self.filter() } else { Ok(()) }
     }
-    Ok(())
-}
 
-/// Reads the slots and takes what agreed to the purpose. Returns how many keys had nothing for it.
-fn read_slots(
-    pending: &[Pending<'_>],
-    purpose: Purpose,
-    changes: &[Changed],
-    found: &mut Vec<(u32, AccountId)>,
-) -> Result<u64> {
-    let mut in_vain = 0;
-    for next in pending {
+    /// Tests the longest waiting filter block; a key that passes asks for its tag line.
+    #[inline]
+    fn filter(&mut self) -> Result<()> {
+        let Some((asked, place)) = self.blocks.pop_front() else { return Ok(()) };
+        if !asked.segment.locate(|s| s.passes(place))? {
+            return Ok(());
+        }
+        self.passed += 1;
+        self.tags.push_back((asked, asked.segment.segment().table_place(asked.key)));
+        if self.tags.len() > AHEAD { self.match_tags() } else { Ok(()) }
+    }
+
+    /// Compares the longest waiting tag line; the key asks for the first slot whose tag is right.
+    #[inline]
+    fn match_tags(&mut self) -> Result<()> {
+        let Some((asked, place)) = self.tags.pop_front() else { return Ok(()) };
+        let candidates = asked.segment.locate(|s| s.candidates(place, asked.key))?;
+        self.slots.push_back((asked, place, candidates));
+        if self.slots.len() > AHEAD { self.read_slots() } else { Ok(()) }
+    }
+
+    /// Reads the longest waiting slots and takes what agreed to the purpose.
+    #[inline]
+    fn read_slots(&mut self) -> Result<()> {
+        let Some((asked, place, candidates)) = self.slots.pop_front() else { return Ok(()) };
+        let (changes, purpose, found) = (self.changes, self.purpose, &mut self.found);
         let mut agreed = 0;
-        next.segment.locate(|s| {
-            s.probe_from(next.bucket, next.candidates, next.key, |account, stamp| {
+        asked.segment.locate(|s| {
+            s.probe_from(place, candidates, asked.key, |account, stamp| {
                 if stamp.flags().opt_ins().allows(purpose) {
                     agreed += 1;
                     // A change stands above the segment's listing of the same account.
-                    if !is_changed(changes, next.number, account) {
-                        found.push((next.number, account));
+                    if !is_changed(changes, asked.number, account) {
+                        found.push((asked.number, account));
                     }
                 }
             })
         })?;
-        in_vain += u64::from(agreed == 0);
+        self.passed_in_vain += u64::from(agreed == 0);
+        Ok(())
     }
-    Ok(in_vain)
+
+    /// Brings what still waits to its end.
+    fn drain(&mut self) -> Result<()> {
+        while !self.blocks.is_empty() {
+            self.filter()?;
+        }
+        while !self.tags.is_empty() {
+            self.match_tags()?;
+        }
+        while !self.slots.is_empty() {
+            self.read_slots()?;
+        }
+        Ok(())
+    }
 }
 
 /// Does the overlay have a change of this listing?
 fn is_changed(changes: &[Changed], number: u32, account: AccountId) -> bool {
+    if changes.is_empty() {
+        return false;
+    }
     let start = changes.partition_point(|(of, ..)| *of < number);
     changes.iter().skip(start).take_while(|(of, ..)| *of == number).any(|(_, changed, _)| *changed == account)
 }

@@ -34,6 +34,17 @@ pub struct Reply {
 }
 
 /// A listing that agreed to be found.
+///
+/// ```
+/// use unlisted::{AccountId, Caller, Index, Match, OptIns, Options, PhoneHash, Purpose, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let ada = PhoneHash::of_e164("+14155550100")?;
+/// index.update(|batch| batch.put(ada, AccountId::from(42), OptIns::SEARCH, 1))?;
+/// let reply = index.lookup(&Caller::new("user-7"), Purpose::Search, &[ada])?;
+/// assert_eq!(reply.matches().next(), Some(Match { position: 0, account: AccountId::from(42) }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Match {
@@ -44,6 +55,18 @@ pub struct Match {
 }
 
 /// What became of one number of a batch.
+///
+/// ```
+/// use unlisted::{Caller, Index, NumberState, Options, PhoneHash, Purpose, Quota, QuotaPolicy, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let options = Options::new(Secret::from_hex(&"5e".repeat(32))?);
+/// let index = Index::open(dir.path(), options.quotas(QuotaPolicy::of_caller(Quota::per_hour(1, 1)?)))?;
+/// let numbers = [PhoneHash::of_e164("+14155550100")?, PhoneHash::of_e164("+14155550101")?];
+/// let reply = index.lookup(&Caller::new("user-7"), Purpose::Search, &numbers)?;
+/// assert_eq!(reply.state(0), Some(NumberState::Answered));
+/// assert_eq!(reply.state(1), Some(NumberState::Deferred));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
 pub enum NumberState {

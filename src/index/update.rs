@@ -12,6 +12,20 @@ use crate::words::{AccountId, Entry, Error, Flags, Key, OptIns, PhoneHash, Resul
 const MAX_WATERMARK_LEN: usize = 4_096;
 
 /// Changes that become durable and visible together. See [`Index::update`].
+///
+/// ```
+/// use unlisted::{AccountId, Index, OptIns, Options, PhoneHash, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let (ada, account) = (PhoneHash::of_e164("+14155550100")?, AccountId::from(42));
+/// index.update(|batch| {
+///     batch.put(ada, account, OptIns::SEARCH, 1)?;
+///     batch.remove(ada, account, 2)?;
+///     batch.watermark("offset 2")
+/// })?;
+/// assert_eq!(index.watermark().as_deref(), Some(&b"offset 2"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct UpdateBatch {
     changes: Vec<(PhoneHash, AccountId, Option<OptIns>, Version)>,
@@ -20,6 +34,17 @@ pub struct UpdateBatch {
 }
 
 /// What became of the changes of an update.
+///
+/// ```
+/// use unlisted::{AccountId, Index, OptIns, Options, PhoneHash, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let (ada, account) = (PhoneHash::of_e164("+14155550100")?, AccountId::from(42));
+/// index.set_opt_ins(ada, account, OptIns::empty(), 7)?;
+/// let late = index.set_opt_ins(ada, account, OptIns::SEARCH, 6)?;
+/// assert_eq!((late.applied, late.stale), (0, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct UpdateReport {

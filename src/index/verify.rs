@@ -7,6 +7,18 @@ use crate::segment::keys::KeyRange;
 use crate::words::Result;
 
 /// What was checked and found whole.
+///
+/// ```
+/// use unlisted::{AccountId, Index, OptIns, Options, PhoneHash, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let ada = PhoneHash::of_e164("+14155550100")?;
+/// index.update(|batch| batch.put(ada, AccountId::from(42), OptIns::SEARCH, 1))?;
+/// index.fold()?;
+/// let report = index.verify(|done, all| assert!(done <= all))?;
+/// assert_eq!((report.segments, report.listings, report.delta), (1, 1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct VerifyReport {

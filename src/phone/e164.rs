@@ -38,6 +38,11 @@ pub struct E164 {
 ///
 /// No variant holds any part of the text. A `position` counts characters (not bytes) from 0 at the start of the text
 /// as it was given, before anything was trimmed.
+///
+/// ```
+/// use unlisted::{E164, E164Error};
+/// assert_eq!(E164::parse(""), Err(E164Error::Empty));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum E164Error {

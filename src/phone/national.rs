@@ -8,6 +8,11 @@ use super::e164::{E164, E164Error};
 /// Why a text is not a telephone number of a region.
 ///
 /// No variant holds any part of the text.
+///
+/// ```
+/// use unlisted::{NationalError, parse_national};
+/// assert!(matches!(parse_national("0812-126-850", "??"), Err(NationalError::UnknownRegion { .. })));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NationalError {

@@ -52,7 +52,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
     }
 
     /// Where the filter answers for a key and purpose, asked of the memory ahead of [`Segment::passes`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn filter_place(&self, key: Key, purpose: Purpose) -> FilterPlace {
         let hash = filter::member_hash(self.header.keys.mask(key), purpose);
         let block = filter::block_of(hash, self.header.filter_blocks) as usize;
@@ -62,7 +62,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
     }
 
     /// May there be a listing that opted in? `false` is certain.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn passes(&self, place: FilterPlace) -> Result<bool, Flaw> {
         let bytes = self.checked_bytes(place.at, BLOCK_LEN)?;
         let block = bytes.first_chunk().ok_or_else(|| self.out_of_file(place.at))?;
@@ -70,22 +70,27 @@ impl<B: AsRef<[u8]>> Segment<B> {
     }
 
     /// Where the table answers for a key, asked of the memory ahead of [`Segment::candidates`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn table_place(&self, key: Key) -> usize {
         let at = self.layout.table_at + self.header.keys.home(key) as usize * self.layout.bucket_len();
         line::prefetch(self.bytes.as_ref(), at);
         at
     }
 
-    /// The slots that may hold the key, a bit each, the first asked of the memory ahead of
-    /// [`Segment::probe_from`].
-    #[inline]
+    /// The slots that may hold the key, a bit each, asked of the memory ahead of [`Segment::probe_from`].
+    #[inline(always)]
     pub(crate) fn candidates(&self, place: usize, key: Key) -> Result<u64, Flaw> {
         let bytes = self.checked_bytes(place, TAG_LINE_LEN)?;
         let tags = bytes.first_chunk().ok_or_else(|| self.out_of_file(place))?;
         let candidates = line::with_tag(tags, self.header.keys.tag(key));
-        let first = TAG_LINE_LEN + candidates.trailing_zeros() as usize * self.layout.slot_len;
-        line::prefetch(self.bytes.as_ref(), place + first);
+        let mut rest = candidates;
+        while rest != 0 {
+            let at = place + TAG_LINE_LEN + rest.trailing_zeros() as usize * self.layout.slot_len;
+            line::prefetch(self.bytes.as_ref(), at);
+            // A slot of 24 or 40 bytes may lie across two lines.
+            line::prefetch(self.bytes.as_ref(), at + self.layout.slot_len - 1);
+            rest &= rest - 1;
+        }
         Ok(candidates)
     }
 
@@ -240,7 +245,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
     }
 
     /// Bytes at an offset, after the checksums of the pages they lie in.
-    #[inline]
+    #[inline(always)]
     fn checked_bytes(&self, at: usize, len: usize) -> Result<&[u8], Flaw> {
         let first = (at - self.layout.filter_at) / PAGE_LEN;
         let last = (at + len - 1 - self.layout.filter_at) / PAGE_LEN;

@@ -26,6 +26,11 @@ use thiserror::Error;
 pub struct AccountId([u8; 16]);
 
 /// Why a text is not an account id.
+///
+/// ```
+/// use unlisted::{AccountId, ParseAccountError};
+/// assert_eq!("18446744073709551616".parse::<AccountId>(), Err(ParseAccountError::OutOfRange));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ParseAccountError {

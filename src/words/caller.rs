@@ -42,6 +42,12 @@ pub struct Origin {
 }
 
 /// Why something is not an origin.
+///
+/// ```
+/// use unlisted::{Origin, OriginError};
+/// assert_eq!(Origin::named("Device", "x"), Err(OriginError::BadKind));
+/// assert_eq!(Origin::parse_network("198.18.0.0/16"), Err(OriginError::WidePrefix { found: 16, unit: 24 }));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum OriginError {

@@ -8,6 +8,23 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 ///
 /// Inside a run only the monotonic clock moves budgets; the wall clock bridges the time between two runs, and
 /// is believed only forwards and only up to a limit.
+///
+/// ```
+/// use unlisted::{Clock, SystemClock};
+/// /// A clock whose wall time is an hour ahead.
+/// #[derive(Debug)]
+/// struct Ahead(SystemClock);
+/// impl Clock for Ahead {
+///     fn wall_ms(&self) -> u64 {
+///         self.0.wall_ms() + 3_600_000
+///     }
+///     fn monotonic_ns(&self) -> u64 {
+///         self.0.monotonic_ns()
+///     }
+/// }
+/// let system = SystemClock::default();
+/// assert!(Ahead(system.clone()).wall_ms() > system.wall_ms());
+/// ```
 pub trait Clock: Debug + Send + Sync {
     /// Milliseconds since 1970.
     fn wall_ms(&self) -> u64;

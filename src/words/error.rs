@@ -13,6 +13,16 @@ use crate::phone::E164Error;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation on the index did not happen. Nothing was changed and nothing was revealed.
+///
+/// ```
+/// use unlisted::{Caller, Error, Index, Options, Purpose, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let error = index.lookup(&Caller::new(""), Purpose::Search, &[]).unwrap_err();
+/// assert!(matches!(error, Error::EmptyCaller));
+/// assert_eq!(error.with_causes(), "the caller id is empty");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -246,6 +256,12 @@ pub enum Error {
 }
 
 /// What is wrong with the bytes of a segment.
+///
+/// ```
+/// use unlisted::Damage;
+/// let damage = Damage::Length { expected: 8_192, found: 100 };
+/// assert_eq!(damage.to_string(), "expected 8192 bytes, found 100");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Damage {

@@ -19,6 +19,11 @@ use super::{AccountId, Key, OptIns, PhoneHash};
 pub struct Version(u64);
 
 /// A version that does not fit into 56 bits.
+///
+/// ```
+/// use unlisted::{Version, VersionError};
+/// assert_eq!(Version::new(u64::MAX), Err(VersionError { found: u64::MAX }));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("version {found} is out of range: the largest is {}", Version::MAX.get())]
 pub struct VersionError {

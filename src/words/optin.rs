@@ -36,6 +36,11 @@ pub enum Purpose {
 }
 
 /// A text that names no [`Purpose`].
+///
+/// ```
+/// use unlisted::{Purpose, UnknownPurpose};
+/// assert_eq!("everything".parse::<Purpose>(), Err(UnknownPurpose { name: "everything".to_owned() }));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("unknown purpose {name:?}: expected one of contact-sync, search, suggestions, payments, host-1, host-2")]
 pub struct UnknownPurpose {

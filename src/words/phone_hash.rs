@@ -8,6 +8,13 @@ use thiserror::Error;
 use crate::phone::{E164, E164Error};
 
 /// Which kind of contact a [`PhoneHash`] was made from. Two domains never match each other.
+///
+/// ```
+/// use unlisted::{Domain, PhoneHash};
+/// let phone = PhoneHash::from_bytes([7; 32]);
+/// assert_eq!(phone.domain(), Domain::Phone);
+/// assert_ne!(phone, phone.in_domain(Domain::Email));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Domain {
@@ -38,6 +45,11 @@ pub struct PhoneHash {
 }
 
 /// Why a text is not a hash in hexadecimal.
+///
+/// ```
+/// use unlisted::{PhoneHash, PhoneHashError};
+/// assert_eq!(PhoneHash::from_hex("abcd"), Err(PhoneHashError { found: 4 }));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("a phone hash is 64 hexadecimal digits, found {found} characters or a non-hexadecimal one")]
 pub struct PhoneHashError {
@@ -46,6 +58,11 @@ pub struct PhoneHashError {
 }
 
 /// Why a text is not an e-mail address that can be hashed.
+///
+/// ```
+/// use unlisted::{EmailError, PhoneHash};
+/// assert_eq!(PhoneHash::of_email("nobody"), Err(EmailError::Malformed));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EmailError {

@@ -28,6 +28,11 @@ pub struct Quota {
 }
 
 /// Why something is not a quota or a policy.
+///
+/// ```
+/// use unlisted::{ParseQuotaError, Quota};
+/// assert_eq!("fifty".parse::<Quota>(), Err(ParseQuotaError::Malformed));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ParseQuotaError {

@@ -22,6 +22,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 pub struct Secret([u8; 32]);
 
 /// Why there is no secret. No variant carries what was found.
+///
+/// ```
+/// use unlisted::{Secret, SecretError};
+/// assert!(matches!(Secret::from_hex("feed"), Err(SecretError::NotHex { found: 4 })));
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SecretError {

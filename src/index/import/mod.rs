@@ -48,6 +48,23 @@ pub struct Importer {
 }
 
 /// What an import did.
+///
+/// ```
+/// use unlisted::{AccountId, Index, Listing, OptIns, Options, PhoneHash, Secret, Version};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let row = |version| -> Result<Listing, Box<dyn std::error::Error>> {
+///     Ok(Listing {
+///         hash: PhoneHash::of_e164("+14155550100")?,
+///         account: AccountId::from(42),
+///         opt_ins: OptIns::SEARCH,
+///         version: Version::new(version)?,
+///     })
+/// };
+/// let report = index.import([row(2)?, row(1)?])?;
+/// assert_eq!((report.rows, report.stale, report.segments), (2, 1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ImportReport {
@@ -60,6 +77,23 @@ pub struct ImportReport {
 }
 
 /// How far the building of segments is.
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use unlisted::{AccountId, Index, Listing, OptIns, Options, PhoneHash, Secret, Version};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let importer = index.importer()?;
+/// let hash = PhoneHash::of_e164("+14155550100")?;
+/// importer.add(&[Listing { hash, account: AccountId::from(42), opt_ins: OptIns::SEARCH, version: Version::default() }])?;
+/// let done = AtomicUsize::new(0);
+/// importer.finish_with(|progress| {
+///     assert!(progress.done <= progress.total);
+///     done.store(progress.done, Ordering::Relaxed);
+/// })?;
+/// assert_eq!(done.into_inner(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImportProgress {
     /// Parts of the key space that are done.
