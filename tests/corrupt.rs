@@ -123,6 +123,52 @@ proptest! {
     }
 }
 
+/// Opens, looks up and writes; an answer that comes must be the right one.
+fn use_databases(dir: &Path) -> Result<(), Error> {
+    let index = reopen(dir)?;
+    let hashes: Vec<PhoneHash> = (0..100).map(common::number).collect();
+    let found = index.lookup(&unlisted::Caller::new("test"), Purpose::Search, &hashes)?.matches().len();
+    assert_eq!(found, 75, "50 folded and 25 in the delta");
+    index.update(|batch| batch.put(common::number(900), AccountId::from(1), OptIns::empty(), 1))?;
+    Ok(())
+}
+
+#[test]
+fn damaged_and_cut_databases_give_an_error_or_the_right_answer() {
+    let dir = closed_index(100);
+    let index = reopen(dir.path()).unwrap();
+    index
+        .update(|batch| {
+            let shown = (1..50).step_by(2);
+            shown.into_iter().try_for_each(|i| batch.put(common::number(i), AccountId::from(i), OptIns::all(), 2))
+        })
+        .unwrap();
+    drop(index);
+    use_databases(dir.path()).unwrap();
+    let mut errors = 0;
+    for name in ["index.redb", "ledger.redb"] {
+        let path = dir.path().join(name);
+        let both = ["index.redb", "ledger.redb"].map(|name| (name, fs::read(dir.path().join(name)).unwrap()));
+        let good = fs::read(&path).unwrap();
+        // The header densely, then one byte in each stretch, then lengths.
+        let flips = (0..320).step_by(7).chain((320..good.len()).step_by(487));
+        let damaged = flips.map(|at| {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            bad
+        });
+        let cut = [0, 1, 9, 64, 4_096, good.len() / 2, good.len() - 1].map(|len| good[..len].to_vec());
+        for bad in damaged.chain(cut) {
+            fs::write(&path, &bad).unwrap();
+            errors += usize::from(use_databases(dir.path()).is_err());
+            // Both files know of each other: both go back.
+            both.iter().for_each(|(name, bytes)| fs::write(dir.path().join(name), bytes).unwrap());
+        }
+    }
+    assert!(errors > 20, "only {errors} changes were noticed");
+    use_databases(dir.path()).unwrap();
+}
+
 #[test]
 fn directories_that_are_no_index_or_in_use_are_told() {
     let dir = tempfile::tempdir().unwrap();

@@ -15,6 +15,16 @@ pub(crate) use codec::{decode, encode};
 /// The first bytes of every redb file.
 const REDB_MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
 
+/// How a redb file is opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DbOptions {
+    /// Memory for its pages.
+    pub(crate) cache_bytes: usize,
+    /// Whether every page is checked at open. redb trusts the pages of a file that was closed well, and may panic
+    /// on one that was damaged since.
+    pub(crate) check: bool,
+}
+
 /// A redb file and its path, which every error names.
 #[derive(Debug)]
 pub(crate) struct Db {
@@ -24,16 +34,16 @@ pub(crate) struct Db {
 
 impl Db {
     /// Creates the file, or opens an empty one.
-    pub(crate) fn create(path: &Path, cache_bytes: usize) -> Result<Self> {
+    pub(crate) fn create(path: &Path, options: DbOptions) -> Result<Self> {
         let database = Database::builder()
-            .set_cache_size(cache_bytes)
+            .set_cache_size(options.cache_bytes)
             .create(path)
             .map_err(Error::database("create the database", path))?;
         Ok(Self { database, path: path.to_owned() })
     }
 
     /// Opens an existing file; `what` names it where it turns out to be something else.
-    pub(crate) fn open(path: &Path, cache_bytes: usize, what: &'static str) -> Result<Self> {
+    pub(crate) fn open(path: &Path, options: DbOptions, what: &'static str) -> Result<Self> {
         let mut magic = [0; REDB_MAGIC.len()];
         let mut file = File::open(path).map_err(Error::io("open", path))?;
         if file.read_exact(&mut magic).is_err() || magic != *REDB_MAGIC {
@@ -41,7 +51,8 @@ impl Db {
         }
         drop(file);
         let database = Database::builder()
-            .set_cache_size(cache_bytes)
+            .set_cache_size(options.cache_bytes)
+            .set_check_integrity_on_open(options.check)
             .open(path)
             .map_err(Error::database("open the database", path))?;
         Ok(Self { database, path: path.to_owned() })
@@ -83,10 +94,11 @@ mod tests {
     fn foreign_files_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
+        let options = DbOptions { cache_bytes: 1 << 20, check: true };
         for bytes in [&b""[..], b"red", b"SQLite format 3\0 and so on"] {
             std::fs::write(&path, bytes).unwrap();
-            assert!(matches!(Db::open(&path, 1 << 20, "a ledger"), Err(Error::ForeignFormat { .. })));
+            assert!(matches!(Db::open(&path, options, "a ledger"), Err(Error::ForeignFormat { .. })));
         }
-        assert!(matches!(Db::open(&dir.path().join("none"), 1 << 20, "a ledger"), Err(Error::Io { .. })));
+        assert!(matches!(Db::open(&dir.path().join("none"), options, "a ledger"), Err(Error::Io { .. })));
     }
 }

@@ -36,7 +36,7 @@ impl Index {
         let ring = KeyRing::new(&options.secret);
         create_if_wanted(dir, &options, &ring)?;
 
-        let (store, state) = Store::open(dir, options.index_cache_bytes)?;
+        let (store, state) = Store::open(dir, options.index_database())?;
         if state.check_value != ring.check_value() {
             return Err(Error::WrongSecret { dir: dir.to_owned() });
         }
@@ -90,7 +90,7 @@ impl Drop for Inner {
 
 fn ledger_options(options: &Options) -> LedgerOptions {
     LedgerOptions {
-        cache_bytes: options.ledger_cache_bytes,
+        database: options.ledger_database(),
         max_clock_jump: options.max_clock_jump,
         clock: options.clock.clone(),
     }
@@ -156,8 +156,8 @@ fn create_if_wanted(dir: &Path, options: &Options, ring: &KeyRing) -> Result<()>
     };
     let policy = options.quotas.clone().unwrap_or_default();
     let first = LedgerState::new(state.ledger_id, state.index_id, policy, options.clock.wall_ms());
-    RedbLedger::create(dir, options.ledger_cache_bytes, &first)?;
-    Store::create(dir, options.index_cache_bytes, &state)
+    RedbLedger::create(dir, options.ledger_database(), &first)?;
+    Store::create(dir, options.index_database(), &state)
 }
 
 fn random_id() -> Result<[u8; 16]> {

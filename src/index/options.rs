@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::database::DbOptions;
 use crate::words::{Clock, Error, QuotaPolicy, Result, Secret, SystemClock};
 
 /// How an index is opened. Only the secret has no default.
@@ -29,6 +30,7 @@ pub struct Options {
     pub(crate) max_bytes: u64,
     pub(crate) index_cache_bytes: usize,
     pub(crate) ledger_cache_bytes: usize,
+    pub(crate) check_databases: bool,
     pub(crate) import_memory_bytes: usize,
     pub(crate) segment_listings: usize,
     pub(crate) background: bool,
@@ -60,6 +62,7 @@ impl Options {
             max_bytes: u64::MAX,
             index_cache_bytes: 64 << 20,
             ledger_cache_bytes: 64 << 20,
+            check_databases: true,
             import_memory_bytes: 512 << 20,
             segment_listings: 2_000_000,
             background: true,
@@ -128,6 +131,15 @@ impl Options {
         self
     }
 
+    /// Whether an open checks every page of `index.redb` and `ledger.redb`: it does by default. Without it, an open
+    /// reads only what it needs, and a database file that was damaged while it was closed may panic when used.
+    /// The check reads both files once; segments are checked page by page as they are touched, in any case.
+    #[must_use]
+    pub const fn check_databases(mut self, on: bool) -> Self {
+        self.check_databases = on;
+        self
+    }
+
     /// Memory in which an import gathers rows before it writes them to a temporary file: 512 MiB by default.
     /// Building two segments at a time comes on top: about 200 bytes for each of their listings.
     #[must_use]
@@ -184,6 +196,14 @@ impl Options {
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
+    }
+
+    pub(crate) const fn index_database(&self) -> DbOptions {
+        DbOptions { cache_bytes: self.index_cache_bytes, check: self.check_databases }
+    }
+
+    pub(crate) const fn ledger_database(&self) -> DbOptions {
+        DbOptions { cache_bytes: self.ledger_cache_bytes, check: self.check_databases }
     }
 
     /// Refuses values that cannot work.

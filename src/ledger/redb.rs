@@ -12,7 +12,7 @@ use redb::{TableDefinition, TableError, WriteTransaction};
 
 use super::time::{LedgerTime, Mark};
 use super::{FILE_NAME, Grant, Ledger, LedgerState, Scope, ScopeId, disclosures, state};
-use crate::database::{Db, decode, encode};
+use crate::database::{Db, DbOptions, decode, encode};
 use crate::quota;
 use crate::words::{AccountId, Clock, Error, Purpose, QuotaPolicy, Result};
 
@@ -29,7 +29,7 @@ enum BucketRow {
 /// How a ledger is opened.
 #[derive(Debug, Clone)]
 pub(crate) struct LedgerOptions {
-    pub(crate) cache_bytes: usize,
+    pub(crate) database: DbOptions,
     pub(crate) max_clock_jump: Duration,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -61,8 +61,8 @@ impl fmt::Debug for RedbLedger {
 
 impl RedbLedger {
     /// Creates the file with its first state.
-    pub(crate) fn create(dir: &Path, cache_bytes: usize, first: &LedgerState) -> Result<()> {
-        let db = Db::create(&dir.join(FILE_NAME), cache_bytes)?;
+    pub(crate) fn create(dir: &Path, options: DbOptions, first: &LedgerState) -> Result<()> {
+        let db = Db::create(&dir.join(FILE_NAME), options)?;
         db.write(|txn| state::write(&db, txn, first))
     }
 
@@ -72,7 +72,7 @@ impl RedbLedger {
         if !path.try_exists().map_err(Error::io("look for", &path))? {
             return Err(Error::LedgerMissing { path });
         }
-        let db = Db::open(&path, options.cache_bytes, "an unlisted ledger")?;
+        let db = Db::open(&path, options.database, "an unlisted ledger")?;
         let state = db.read(|txn| state::read(&db, txn))?;
         let time = LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump);
         let index_version = AtomicU64::new(state.index_version);
@@ -255,13 +255,15 @@ mod tests {
     use super::*;
     use crate::words::{ManualClock, Quota};
 
+    const DATABASE: DbOptions = DbOptions { cache_bytes: 1 << 20, check: true };
+
     fn scope(id: u8, burst: u64) -> Scope {
         Scope { id: [id; 16], quota: Quota::per_hour(burst, 60).unwrap() }
     }
 
     fn open(dir: &Path, clock: &Arc<ManualClock>) -> RedbLedger {
         let options = LedgerOptions {
-            cache_bytes: 1 << 20,
+            database: DATABASE,
             max_clock_jump: Duration::from_secs(86_400),
             clock: clock.clone(),
         };
@@ -272,7 +274,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at_wall_ms(1_000));
         let first = LedgerState::new([1; 16], [2; 16], QuotaPolicy::default(), clock.wall_ms());
-        RedbLedger::create(dir.path(), 1 << 20, &first).unwrap();
+        RedbLedger::create(dir.path(), DATABASE, &first).unwrap();
         let ledger = open(dir.path(), &clock);
         (dir, clock, ledger)
     }
@@ -321,7 +323,7 @@ mod tests {
     fn a_missing_ledger_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::default());
-        let options = LedgerOptions { cache_bytes: 1 << 20, max_clock_jump: Duration::ZERO, clock };
+        let options = LedgerOptions { database: DATABASE, max_clock_jump: Duration::ZERO, clock };
         assert!(matches!(RedbLedger::open(dir.path(), &options), Err(Error::LedgerMissing { .. })));
     }
 }

@@ -6,7 +6,7 @@ mod state;
 
 use std::path::Path;
 
-use crate::database::Db;
+use crate::database::{Db, DbOptions};
 use crate::disk;
 use crate::overlay::Change;
 use crate::segment::keys::KeyRange;
@@ -42,18 +42,18 @@ pub(crate) struct Changes<'a> {
 
 impl Store {
     /// Creates the file with its first state; it appears whole or not at all.
-    pub(crate) fn create(dir: &Path, cache_bytes: usize, state: &State) -> Result<()> {
+    pub(crate) fn create(dir: &Path, options: DbOptions, state: &State) -> Result<()> {
         let temporary = dir.join(format!("{FILE_NAME}.tmp"));
         disk::remove_file(&temporary)?;
-        let store = Self { db: Db::create(&temporary, cache_bytes)? };
+        let store = Self { db: Db::create(&temporary, options)? };
         store.commit(&Changes::default(), state)?;
         drop(store);
         disk::rename(&temporary, &dir.join(FILE_NAME))
     }
 
     /// Opens the file and reads its state.
-    pub(crate) fn open(dir: &Path, cache_bytes: usize) -> Result<(Self, State)> {
-        let store = Self { db: Db::open(&dir.join(FILE_NAME), cache_bytes, "an unlisted index")? };
+    pub(crate) fn open(dir: &Path, options: DbOptions) -> Result<(Self, State)> {
+        let store = Self { db: Db::open(&dir.join(FILE_NAME), options, "an unlisted index")? };
         let state = store.db.read(|txn| state::read(&store.db, txn))?;
         Ok((store, state))
     }
