@@ -12,7 +12,8 @@ use super::segments::LiveSegment;
 use crate::segment::reader::FilterPlace;
 use crate::words::{AccountId, Key, Purpose, Result, Stamp};
 
-/// Keys that wait in a stage while their lines come. Measured flat from 16 to 64.
+/// Keys that wait in a stage while their lines come. More than the lines a core can have under way, and few enough
+/// that none is evicted before it is read; other values were not measured.
 const AHEAD: usize = 32;
 
 /// A key on its way: position in the batch, key, and the segment of its range.

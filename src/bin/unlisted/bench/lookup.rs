@@ -1,6 +1,5 @@
 //! `unlisted bench lookup`.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -35,12 +34,8 @@ pub struct Args {
     /// Width of account ids.
     #[arg(long, value_enum, default_value_t = Accounts::U64)]
     accounts: Accounts,
-    /// Keep the index here, and use it again if it has as many listings.
-    #[arg(long)]
-    dir: Option<PathBuf>,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: super::Common,
 }
 
 #[derive(Serialize)]
@@ -61,7 +56,7 @@ struct Report {
 }
 
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let place = Workplace::new(args.dir.as_deref())?;
+    let place = Workplace::new(args.common.dir.as_deref())?;
     let index = open(place.path(), args.batch as usize)?;
     if index.stats()?.listings != args.listings {
         note(format_args!("importing {} listings", grouped(args.listings)));
@@ -88,7 +83,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
 
 fn print(args: &Args, report: &Report) -> Result<(), CliError> {
     let mut out = Out::new();
-    if args.json {
+    if args.common.json {
         out.json(report)?;
     } else {
         out.pairs(&[

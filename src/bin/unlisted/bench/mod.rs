@@ -33,6 +33,17 @@ enum What {
     Ledger(ledger::Args),
 }
 
+/// What every bench takes.
+#[derive(clap::Args)]
+struct Common {
+    /// Keep the index here. Lookups use one that is here already if it has as many listings.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
 pub fn run(args: &Args) -> Result<(), CliError> {
     match &args.what {
         What::Lookup(args) => lookup::run(args),
