@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::segments::{LiveSegment, RangeSlot, SegmentMap};
 use super::{Index, Inner};
+use crate::disk::Buffer;
 use crate::overlay::Change;
-use crate::segment::builder::{Input, build, shape_for};
+use crate::segment::builder::{Input, build_into, shape_for};
 use crate::segment::keys::{KeyRange, MAX_RANGE_BITS, mask_key};
 use crate::segment::sort::sort_entries;
 use crate::segment::tombstone;
@@ -206,15 +207,10 @@ impl Inner {
     /// Builds and publishes one segment.
     pub(super) fn publish(&self, row: &SegmentRow, entries: &[Entry], known_bits: u8) -> Result<LiveSegment> {
         let index_id = self.index_id();
-        let image = build(&Input {
-            index_id,
-            generation: row.generation,
-            range: row.range,
-            known_bits,
-            era_s: self.era_s(),
-            entries,
-        });
-        let row = SegmentRow { file_len: image.len() as u64, ..row.clone() };
+        let (generation, range, era_s) = (row.generation, row.range, self.era_s());
+        let input = Input { index_id, generation, range, known_bits, era_s, entries };
+        let image = build_into(&input, Buffer::zeroed)?;
+        let row = SegmentRow { file_len: image.as_ref().len() as u64, ..row.clone() };
         LiveSegment::publish(&self.dir, &row, index_id, &image)
     }
 

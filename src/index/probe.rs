@@ -1,44 +1,48 @@
 //! The probe of a lookup: a batch of keys through overlay, filters and tables.
 //!
-//! A key goes through three stages: its filter block, its tag line, its slots. Each stage asks the memory for the
-//! line that the next one reads and puts the key into that stage's queue, where it waits until [`AHEAD`] others
-//! were put in behind it. So many lines are under way at any time, and the processor computes on keys whose
-//! lines have come while others' are on their way.
-
-use std::collections::VecDeque;
+//! A group of keys goes through each step together: filter block, tag line, slot. A step begins with a short loop that
+//! does nothing but ask the memory for the group's lines. A processor works on as many instructions at once as its
+//! window holds, and a prefetch stays in it until its page is found: in a short loop many such searches overlap, in a
+//! long one they queue. Measured in `docs/PERFORMANCE.md`.
 
 use super::Inner;
-use super::segments::LiveSegment;
-use crate::segment::reader::FilterPlace;
+use super::segments::{LiveSegment, SegmentMap};
+use crate::segment::staged::{BucketPlace, FilterPlace, TagMatch};
 use crate::words::{AccountId, Key, Purpose, Result, Stamp};
 
-/// Keys that wait in a stage while their lines come. More than the lines a core can have under way, and few enough
-/// that none is evicted before it is read; other values were not measured.
-const AHEAD: usize = 32;
+/// Keys of a group. Its lines, one a key in each step, fit the first level of a cache.
+const GROUP: usize = 256;
 
-/// A key on its way: position in the batch, key, and the segment of its range.
+/// A key that has a segment, by its number in the batch, and the filter block it asked for.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
+    number: u32,
+    segment: &'a LiveSegment,
+    place: FilterPlace,
+}
+
+/// A key that passed its filter block.
+#[derive(Clone, Copy)]
+struct Passed<'a> {
     number: u32,
     key: Key,
     segment: &'a LiveSegment,
 }
 
-/// A batch on its way through the stages.
+/// A batch on its way.
 struct Probe<'a> {
     purpose: Purpose,
+    keys: &'a [Key],
+    segments: &'a SegmentMap,
     changes: &'a [Changed],
-    /// Wait for their filter block.
-    blocks: VecDeque<(Asked<'a>, FilterPlace)>,
-    /// Wait for the tag line at this place.
-    tags: VecDeque<(Asked<'a>, usize)>,
-    /// Wait for the first slot of these candidates at this place.
-    slots: VecDeque<(Asked<'a>, usize, u64)>,
-    /// Opted-in listings: position in the batch, account.
+    /// Keys whose listings may be in the spill area too.
+    spilled: Vec<Passed<'a>>,
+    /// Opted-in listings: position in the batch, account. Three runs, each in order: overlay, table, spill area.
     found: Vec<(u32, AccountId)>,
-    passed: u64,
-    /// Passed the filter, and the table had nothing for the purpose.
-    passed_in_vain: u64,
+    /// How many keys passed the filter.
+    passed: usize,
+    /// Of those, keys with an opted-in listing in their home bucket, and in the spill area.
+    answered: usize,
 }
 
 /// A change of the overlay: position in the batch, account, stamp. Sorted by position.
@@ -52,16 +56,14 @@ impl Inner {
     pub(super) fn probe(&self, purpose: Purpose, keys: &[Key]) -> Result<Vec<(u32, AccountId)>> {
         let changes = self.changes_of(keys);
         let segments = self.segments.load();
-        let mut probe = Probe::new(purpose, &changes);
-        for (number, key) in (0_u32..).zip(keys) {
-            if let Some(segment) = segments.of(*key) {
-                probe.ask(Asked { number, key: *key, segment })?;
-            }
-        }
-        probe.drain()?;
-        self.seen.add(keys.len() as u64, probe.passed, probe.passed_in_vain);
-        probe.found.sort_unstable();
-        Ok(probe.found)
+        let mut probe = Probe::new(purpose, keys, &segments, &changes);
+        probe.run()?;
+        // A key with listings in the table and in the spill area is answered twice: a rate hardly feels it.
+        self.seen.add(keys.len() as u64, probe.passed as u64, probe.passed.saturating_sub(probe.answered) as u64);
+        let mut found = probe.found;
+        // Usually one run already; the stable sort merges the few that there are.
+        found.sort();
+        Ok(found)
     }
 
     /// The overlay's changes of these keys, in order of positions.
@@ -79,86 +81,135 @@ impl Inner {
 
 impl<'a> Probe<'a> {
     /// Begins with what the overlay answers.
-    fn new(purpose: Purpose, changes: &'a [Changed]) -> Self {
+    fn new(purpose: Purpose, keys: &'a [Key], segments: &'a SegmentMap, changes: &'a [Changed]) -> Self {
         let agreed = changes.iter().filter(|(.., stamp)| stamp.flags().opt_ins().allows(purpose));
-        Self {
-            purpose,
-            changes,
-            blocks: VecDeque::with_capacity(2 * AHEAD),
-            tags: VecDeque::with_capacity(2 * AHEAD),
-            slots: VecDeque::with_capacity(2 * AHEAD),
-            found: agreed.map(|(number, account, _)| (*number, *account)).collect(),
-            passed: 0,
-            passed_in_vain: 0,
+        let mut found = Vec::with_capacity(keys.len());
+        found.extend(agreed.map(|(number, account, _)| (*number, *account)));
+        Self { purpose, keys, segments, changes, spilled: Vec::new(), found, passed: 0, answered: 0 }
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let room = GROUP.min(self.keys.len());
+        let (mut asked, mut passed) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        let (mut places, mut matches) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        for (group, keys) in (0_u32..).zip(self.keys.chunks(GROUP)) {
+            self.ask_filter(group * GROUP as u32, keys, &mut asked);
+            self.test_filter(&asked, &mut passed)?;
+            if passed.is_empty() {
+                continue;
+            }
+            places.clear();
+            places.extend(passed.iter().map(|asked| asked.segment.segment().home_place(asked.key)));
+            self.match_tags(&passed, &places, &mut matches)?;
+            let touch = |(asked, matched): &(Passed<'_>, TagMatch)| asked.segment.segment().touch_slot(*matched);
+            std::hint::black_box(matches.iter().map(touch).fold(0, |sum, byte| sum ^ byte));
+            self.read_slots(&matches)?;
         }
+        self.spill_area()
     }
 
-    /// Asks for the key's filter block.
-    #[inline]
-    fn ask(&mut self, asked: Asked<'a>) -> Result<()> {
-        let place = asked.segment.segment().filter_place(asked.key, self.purpose);
-        self.blocks.push_back((asked, place));
-        if self.blocks.len() > AHEAD { self.filter() } else { Ok(()) }
+    fn ask_filter(&self, first: u32, keys: &[Key], asked: &mut Vec<Asked<'a>>) {
+        asked.clear();
+        asked.extend((first..).zip(keys).filter_map(|(number, key)| {
+            let segment = self.segments.of(*key)?;
+            Some(Asked { number, segment, place: segment.segment().filter_place(*key, self.purpose) })
+        }));
     }
 
-    /// Tests the longest waiting filter block; a key that passes asks for its tag line.
-    #[inline]
-    fn filter(&mut self) -> Result<()> {
-        let Some((asked, place)) = self.blocks.pop_front() else { return Ok(()) };
-        if !asked.segment.locate(|s| s.passes(place))? {
-            return Ok(());
+    /// The keys that pass their filter block.
+    fn test_filter(&mut self, asked: &[Asked<'a>], passed: &mut Vec<Passed<'a>>) -> Result<()> {
+        let mut numbers = [0_u16; GROUP];
+        let mut count = 0;
+        for (number, asked) in (0_u16..).zip(asked) {
+            // Written whether the key passes or not, so that the processor has no branch to guess.
+            if let Some(to) = numbers.get_mut(count) {
+                *to = number;
+            }
+            count += usize::from(asked.segment.locate(|s| s.passes(asked.place))?);
         }
-        self.passed += 1;
-        self.tags.push_back((asked, asked.segment.segment().table_place(asked.key)));
-        if self.tags.len() > AHEAD { self.match_tags() } else { Ok(()) }
-    }
-
-    /// Compares the longest waiting tag line; the key asks for the first slot whose tag is right.
-    #[inline]
-    fn match_tags(&mut self) -> Result<()> {
-        let Some((asked, place)) = self.tags.pop_front() else { return Ok(()) };
-        let candidates = asked.segment.locate(|s| s.candidates(place, asked.key))?;
-        self.slots.push_back((asked, place, candidates));
-        if self.slots.len() > AHEAD { self.read_slots() } else { Ok(()) }
-    }
-
-    /// Reads the longest waiting slots and takes what agreed to the purpose.
-    #[inline]
-    fn read_slots(&mut self) -> Result<()> {
-        let Some((asked, place, candidates)) = self.slots.pop_front() else { return Ok(()) };
-        let (changes, purpose, found) = (self.changes, self.purpose, &mut self.found);
-        let mut agreed = 0;
-        asked.segment.locate(|s| {
-            s.probe_from(place, candidates, asked.key, |account, stamp| {
-                if stamp.flags().opt_ins().allows(purpose) {
-                    agreed += 1;
-                    // A change stands above the segment's listing of the same account.
-                    if !is_changed(changes, asked.number, account) {
-                        found.push((asked.number, account));
-                    }
-                }
-            })
-        })?;
-        self.passed_in_vain += u64::from(agreed == 0);
+        self.passed += count;
+        passed.clear();
+        passed.extend(numbers.iter().take(count).filter_map(|at| {
+            let Asked { number, segment, .. } = *asked.get(usize::from(*at))?;
+            Some(Passed { number, key: *self.keys.get(number as usize)?, segment })
+        }));
         Ok(())
     }
 
-    /// Brings what still waits to its end.
-    fn drain(&mut self) -> Result<()> {
-        while !self.blocks.is_empty() {
-            self.filter()?;
+    /// Compares tag lines; notes the keys whose listings may be in the spill area too.
+    fn match_tags(
+        &mut self,
+        passed: &[Passed<'a>],
+        places: &[BucketPlace],
+        matches: &mut Vec<(Passed<'a>, TagMatch)>,
+    ) -> Result<()> {
+        matches.clear();
+        for (asked, place) in passed.iter().zip(places) {
+            let matched = asked.segment.locate(|s| s.match_tags(*place, asked.key))?;
+            if matched.overflows() {
+                asked.segment.segment().ask_for_spill(asked.key);
+                self.spilled.push(*asked);
+            }
+            if matched.has_candidates() {
+                matches.push((*asked, matched));
+            }
         }
-        while !self.tags.is_empty() {
-            self.match_tags()?;
+        Ok(())
+    }
+
+    fn read_slots(&mut self, matches: &[(Passed<'a>, TagMatch)]) -> Result<()> {
+        for (asked, matched) in matches {
+            let mut taker = Taker::new(asked.number, self.purpose, self.changes, &mut self.found);
+            asked
+                .segment
+                .locate(|s| s.read_slots(*matched, asked.key, &mut |account, stamp| taker.take(account, stamp)))?;
+            self.answered += usize::from(taker.agreed);
         }
-        while !self.slots.is_empty() {
-            self.read_slots()?;
+        Ok(())
+    }
+
+    /// Looks into the spill area for the keys that found their home full. Few do, and their first line was asked
+    /// for when that was seen.
+    fn spill_area(&mut self) -> Result<()> {
+        for asked in std::mem::take(&mut self.spilled) {
+            let mut taker = Taker::new(asked.number, self.purpose, self.changes, &mut self.found);
+            asked
+                .segment
+                .locate(|s| s.probe_spill(asked.key, &mut |account, stamp| taker.take(account, stamp)))?;
+            self.answered += usize::from(taker.agreed);
         }
         Ok(())
     }
 }
 
+/// Takes what agreed to the purpose and was not changed since.
+struct Taker<'a> {
+    number: u32,
+    purpose: Purpose,
+    changes: &'a [Changed],
+    found: &'a mut Vec<(u32, AccountId)>,
+    agreed: bool,
+}
+
+impl<'a> Taker<'a> {
+    fn new(number: u32, purpose: Purpose, changes: &'a [Changed], found: &'a mut Vec<(u32, AccountId)>) -> Self {
+        Self { number, purpose, changes, found, agreed: false }
+    }
+
+    #[inline(always)]
+    fn take(&mut self, account: AccountId, stamp: Stamp) {
+        if stamp.flags().opt_ins().allows(self.purpose) {
+            self.agreed = true;
+            // A change stands above the segment's listing of the same account.
+            if !is_changed(self.changes, self.number, account) {
+                self.found.push((self.number, account));
+            }
+        }
+    }
+}
+
 /// Does the overlay have a change of this listing?
+#[inline(always)]
 fn is_changed(changes: &[Changed], number: u32, account: AccountId) -> bool {
     if changes.is_empty() {
         return false;

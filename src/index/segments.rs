@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{self, MappedFile};
+use crate::disk::{self, Buffer, MappedFile};
 use crate::segment::Flaw;
 use crate::segment::keys::KeyRange;
 use crate::segment::reader::Segment;
@@ -47,16 +47,17 @@ impl LiveSegment {
     }
 
     /// Writes a new segment, verifies what the disk gives back, and makes it appear.
-    pub(super) fn publish(dir: &Path, row: &SegmentRow, index_id: [u8; 16], image: &[u8]) -> Result<Self> {
+    pub(super) fn publish(dir: &Path, row: &SegmentRow, index_id: [u8; 16], image: &Buffer) -> Result<Self> {
         disk::publish(&dir.join(FOLDER), &row.file_name(), image, |path, file| {
-            let live = Self::check(path, file, row, index_id)?;
-            live.locate(Segment::verify_pages)?;
-            Ok(live)
-        })
+            Self::check(path, file, row, index_id)?.locate(Segment::verify_pages)
+        })?;
+        let live = Self::open(dir, row, index_id)?;
+        live.segment.trust_pages();
+        Ok(live)
     }
 
     /// Runs `work`, and adds the path to what it finds wrong.
-    #[inline]
+    #[inline(always)]
     pub(super) fn locate<T>(&self, work: impl FnOnce(&Segment<MappedFile>) -> Result<T, Flaw>) -> Result<T> {
         work(&self.segment).map_err(|flaw| flaw_at(&self.path, flaw))
     }
@@ -101,6 +102,8 @@ pub(super) struct SegmentMap {
     depth: u8,
     /// Those bits to the position in `slots`.
     table: Vec<u32>,
+    /// The same to the segment itself: what a lookup goes through for every key.
+    live: Vec<Option<Arc<LiveSegment>>>,
 }
 
 impl SegmentMap {
@@ -119,23 +122,30 @@ impl SegmentMap {
         }
         let depth = slots.iter().map(|slot| slot.range.bits()).max().unwrap_or(0);
         let mut table = Vec::with_capacity(1 << depth);
+        let mut direct = Vec::with_capacity(1 << depth);
         for (i, slot) in slots.iter().enumerate() {
             table.resize(table.len() + (1 << (depth - slot.range.bits())), u32::try_from(i).ok()?);
+            direct.resize(table.len(), slot.segment.clone());
         }
-        Some(Self { slots, depth, table })
+        Some(Self { slots, depth, table, live: direct })
     }
 
     /// The position in [`SegmentMap::slots`] of a key's range.
     #[inline]
     pub(super) fn position(&self, key: Key) -> Option<usize> {
-        let prefix = if self.depth == 0 { 0 } else { key.hi >> (64 - self.depth) };
-        self.table.get(prefix as usize).map(|at| *at as usize)
+        self.table.get(self.prefix(key)).map(|at| *at as usize)
+    }
+
+    #[inline(always)]
+    const fn prefix(&self, key: Key) -> usize {
+        // Two shifts, since one by 64 is none.
+        (key.hi >> 1 >> (63 - self.depth)) as usize
     }
 
     /// The segment of a key's range, if the range has any listing.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of(&self, key: Key) -> Option<&LiveSegment> {
-        self.position(key).and_then(|at| self.slots.get(at)).and_then(|slot| slot.segment.as_deref())
+        self.live.get(self.prefix(key)).and_then(Option::as_deref)
     }
 
     pub(super) fn slots(&self) -> &[RangeSlot] {

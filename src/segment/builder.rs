@@ -1,15 +1,16 @@
 //! Builds the image of a segment from sorted entries.
 
 use super::keys::{KeyRange, KeyShape};
-use super::layout::{BUCKET_SLOTS, Header, Layout, PAGE_LEN, TAG_LINE_LEN, footer, page_sum};
+use super::layout::{BUCKET_SLOTS, Header, Layout, PAGE_LEN, PURPOSES, TAG_LINE_LEN, footer, page_sum};
 use crate::filter::{self, BLOCK_LEN};
 use crate::words::{Entry, Key};
 
-/// Listings per bucket at most of the load that is built: 90 % of its slots. With 56 slots a bucket about
-/// 1.6 % of the listings find their bucket full (a Poisson mean of 50, computed).
-const BUCKET_LOAD: usize = BUCKET_SLOTS * 9 / 10;
+/// Listings per bucket at most of the load that is built. At 54 of 56 about 4 % of the listings find their bucket
+/// full (a Poisson mean of 54, computed) and cost a bucket of the spill area more: the fewest bytes a listing lie
+/// at 53 to 54, and one less saves hits a tenth of a line. Measured in `docs/PERFORMANCE.md`.
+const BUCKET_LOAD: usize = 54;
 /// Listings per bucket of the spill area.
-const SPILL_LOAD: usize = BUCKET_SLOTS * 3 / 4;
+const SPILL_LOAD: usize = 50;
 
 /// What a segment is made from.
 pub(crate) struct Input<'a> {
@@ -29,39 +30,66 @@ pub(crate) fn shape_for(range: KeyRange, entries: usize, known_bits: u8) -> KeyS
     KeyShape::best(range, buckets as u64, known_bits)
 }
 
-/// The bytes of a segment.
-pub(crate) fn build(input: &Input<'_>) -> Vec<u8> {
+/// Builds a segment into zeros: `zeros` is asked for a buffer of the segment's length once.
+///
+/// # Errors
+/// Those of `zeros`.
+pub(crate) fn build_into<M: AsMut<[u8]>, E>(
+    input: &Input<'_>,
+    zeros: impl FnOnce(usize) -> Result<M, E>,
+) -> Result<M, E> {
     let keys = shape_for(input.range, input.entries.len(), input.known_bits);
     let spilled = spilled(input.entries, keys);
     let header = header(input, keys, spilled.len());
     // Counts of a slice in memory are far below what a layout refuses.
-    let Some(layout) = header.layout() else { return Vec::new() };
-    let mut image = vec![0; layout.file_len];
+    let Some(layout) = header.layout() else { return zeros(0) };
+    let mut buffer = zeros(layout.file_len)?;
+    let image = buffer.as_mut();
     image[..PAGE_LEN].copy_from_slice(&header.encode());
-    fill_filter(&mut image[layout.filter_at..layout.table_at], &header, input.entries);
+    fill_filter(image, &header, &layout, input.entries);
     fill_table(&mut image[layout.table_at..layout.spill_at], &header, &layout, input.entries);
     fill_spill(&mut image[layout.spill_at..layout.sums_at], &header, &layout, &spilled);
-    seal(&mut image, &layout);
+    seal(image, &layout);
+    Ok(buffer)
+}
+
+/// [`build_into`] a new vector.
+#[cfg(any(test, feature = "internals"))]
+pub(crate) fn build(input: &Input<'_>) -> Vec<u8> {
+    let built: Result<_, std::convert::Infallible> = build_into(input, |len| Ok(vec![0; len]));
+    let Ok(image) = built;
     image
 }
 
 fn header(input: &Input<'_>, keys: KeyShape, spilled: usize) -> Header {
-    let entries = input.entries;
-    let members: u64 = entries.iter().map(|e| u64::from(e.flags().opt_ins().bits().count_ones())).sum();
-    let count = |is: fn(&Entry) -> bool| entries.iter().filter(|e| is(e)).count() as u64;
-    Header {
+    let mut header = Header {
         index_id: input.index_id,
         generation: input.generation,
         keys,
-        account_len: if entries.iter().all(|e| e.account.as_u64().is_some()) { 8 } else { 16 },
-        filter_blocks: filter::blocks_for(members),
+        account_len: 8,
         spill_buckets: spilled.div_ceil(SPILL_LOAD) as u64,
-        entries: entries.len() as u64,
-        removed: count(|e| e.flags().is_removed()),
-        opted_in: count(|e| !e.flags().opt_ins().is_empty()),
-        members,
+        entries: input.entries.len() as u64,
+        removed: 0,
+        opted_in: 0,
         era_s: input.era_s,
+        members: [0; PURPOSES],
+    };
+    // How often each set of opt-ins occurs; one pass, since the entries are more than a cache holds.
+    let mut sets = [0_u64; 1 << PURPOSES];
+    for entry in input.entries {
+        header.removed += u64::from(entry.flags().is_removed());
+        if entry.account.as_u64().is_none() {
+            header.account_len = 16;
+        }
+        sets[usize::from(entry.flags().opt_ins().bits()) % (1 << PURPOSES)] += 1;
     }
+    for (set, count) in sets.into_iter().enumerate().skip(1) {
+        header.opted_in += count;
+        for (bit, members) in header.members.iter_mut().enumerate() {
+            *members += count * (set as u64 >> bit & 1);
+        }
+    }
+    header
 }
 
 /// Runs of entries with one home, in order. Sorted keys have sorted homes.
@@ -76,12 +104,15 @@ fn spilled(entries: &[Entry], keys: KeyShape) -> Vec<Entry> {
     runs(entries, keys).flat_map(|(_, run)| run.iter().skip(BUCKET_SLOTS)).copied().collect()
 }
 
-fn fill_filter(part: &mut [u8], header: &Header, entries: &[Entry]) {
-    let blocks = part.as_chunks_mut::<BLOCK_LEN>().0;
+fn fill_filter(image: &mut [u8], header: &Header, layout: &Layout, entries: &[Entry]) {
     for entry in entries {
+        let place = header.keys.place(entry.key);
         for purpose in entry.flags().opt_ins().purposes() {
-            let hash = filter::member_hash(header.keys.mask(entry.key), purpose);
-            filter::block_add(&mut blocks[filter::block_of(hash, header.filter_blocks) as usize], hash);
+            let (start, blocks) = layout.filters[purpose.bit() as usize];
+            let at = start + filter::block_of(place, blocks) as usize * BLOCK_LEN;
+            if let Some(block) = image[at..].first_chunk_mut() {
+                filter::block_add(block, filter::member_hash(entry.key, purpose));
+            }
         }
     }
 }
@@ -90,8 +121,8 @@ fn fill_table(part: &mut [u8], header: &Header, layout: &Layout, entries: &[Entr
     let keys = header.keys;
     let account_len = usize::from(header.account_len);
     for (home, run) in runs(entries, keys) {
-        let at = home as usize * layout.bucket_len();
-        let bucket = &mut part[at..at + layout.bucket_len()];
+        let at = home as usize * layout.bucket_len;
+        let bucket = &mut part[at..at + layout.bucket_len];
         let (tags, slots) = bucket.split_at_mut(TAG_LINE_LEN);
         for (i, (entry, slot)) in run.iter().zip(slots.chunks_exact_mut(layout.slot_len)).enumerate() {
             tags[i] = keys.tag(entry.key);

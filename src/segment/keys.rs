@@ -119,42 +119,42 @@ impl KeyShape {
         mask_key(key, self.key_bits)
     }
 
-    /// The bucket a key belongs to: its 32 bits behind the range prefix, scaled.
-    #[inline]
+    /// Where in the range a key is: its 32 bits behind the range prefix.
+    #[inline(always)]
+    pub(crate) const fn place(self, key: Key) -> u64 {
+        key.hi << self.range.bits >> 32
+    }
+
+    /// The bucket a key belongs to: its place, scaled.
+    #[inline(always)]
     pub(crate) const fn home(self, key: Key) -> u64 {
-        (place_bits(key, self.range.bits) * self.buckets) >> 32
+        (self.place(key) * self.buckets) >> 32
     }
 
-    /// The tag: the last eight bits that are known.
-    #[inline]
+    /// The tag: the last eight bits that are known. They are in the low half of a key always.
+    #[inline(always)]
     pub(crate) const fn tag(self, key: Key) -> u8 {
-        (key.to_u128() >> (128 - self.key_bits as u32)) as u8
+        (key.lo >> (128 - self.key_bits as u32)) as u8
     }
 
-    /// Which of the 56 bits of a bucket's overflow filter stands for the key.
-    #[inline]
+    /// Which of the 56 bits of a bucket's overflow filter stands for the key: its bits 56 to 63, scaled. The bucket
+    /// is chosen by bits before them.
+    #[inline(always)]
     pub(crate) const fn overflow_bit(self, key: Key) -> u32 {
-        let byte = (key.to_u128() >> (136 - self.key_bits as u32)) as u8;
-        (byte as u32 * 56) >> 8
+        ((key.hi & 0xff) as u32 * 56) >> 8
     }
 
-    /// The bucket of the spill area, of so many, where the search for a key begins.
+    /// The bucket of the spill area, of so many, where the search for a key begins: its bits 32 to 63, scaled.
     #[inline]
     pub(crate) const fn spill_home(self, key: Key, spill_buckets: u64) -> u64 {
-        let bits = (key.to_u128() >> (136 - self.key_bits as u32)) as u32;
-        (bits as u64 * spill_buckets) >> 32
+        ((key.hi & 0xffff_ffff) * spill_buckets) >> 32
     }
 
     /// The eight bytes that a narrow slot stores.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn stored(self, key: Key) -> u64 {
-        ((key.to_u128() << self.window()) >> 64) as u64
-    }
-
-    /// Those eight bytes, as a slot has them, followed by zeros.
-    #[inline]
-    pub(crate) const fn narrow_bytes(self, key: Key) -> [u8; 16] {
-        ((self.stored(key) as u128) << 64).to_be_bytes()
+        // A shift of the whole key without 128-bit arithmetic; the window is below 64.
+        key.hi << self.window() | key.lo >> 1 >> (63 - self.window())
     }
 
     /// The first bit that a narrow slot stores.
@@ -178,12 +178,6 @@ impl KeyShape {
         let at = |place: u64| self.range.prefix | (place << 32) >> self.range.bits;
         candidate(at(first)).or_else(|| candidate(at(last)))
     }
-}
-
-/// The 32 bits behind a range prefix.
-#[inline]
-const fn place_bits(key: Key, range_bits: u8) -> u64 {
-    key.hi << range_bits >> 32
 }
 
 /// The key with only its first `bits` bits.

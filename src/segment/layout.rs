@@ -4,7 +4,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::Flaw;
 use super::keys::{KeyRange, KeyShape};
-use crate::filter::BLOCK_LEN;
+use crate::filter::{self, BLOCK_LEN};
 use crate::words::Damage;
 
 /// Unit of the checksums.
@@ -14,7 +14,9 @@ pub(crate) const BUCKET_SLOTS: usize = 56;
 /// Bytes of a bucket's tag line: 56 tags, 7 bytes of overflow filter, 1 byte count.
 pub(crate) const TAG_LINE_LEN: usize = 64;
 /// Newest format version.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
+/// Purposes, each with a part of the filter.
+pub(crate) const PURPOSES: usize = 6;
 
 const MAGIC: &[u8; 8] = b"UNLSTSEG";
 const FOOTER_MAGIC: &[u8; 8] = b"GESTSLNU";
@@ -34,7 +36,6 @@ pub(crate) struct Header {
     pub(crate) keys: KeyShape,
     /// Bytes of an account: 16, or 8 where every account is a `u64`.
     pub(crate) account_len: u8,
-    pub(crate) filter_blocks: u64,
     pub(crate) spill_buckets: u64,
     /// Stored listings, removed ones included.
     pub(crate) entries: u64,
@@ -42,32 +43,33 @@ pub(crate) struct Header {
     pub(crate) removed: u64,
     /// Listings with at least one opt-in.
     pub(crate) opted_in: u64,
-    /// *(key, purpose)* pairs in the filter.
-    pub(crate) members: u64,
     /// Seconds of one era of removal.
     pub(crate) era_s: u64,
+    /// *(key, purpose)* pairs in the filter, by the purpose's bit.
+    pub(crate) members: [u64; PURPOSES],
 }
 
 /// Offsets of the parts of a segment, derived from its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) filter_at: usize,
+    /// Where each purpose's blocks begin, and how many they are.
+    pub(crate) filters: [(usize, u64); PURPOSES],
     pub(crate) table_at: usize,
     pub(crate) spill_at: usize,
+    /// End of the last bucket of the spill area.
+    pub(crate) spill_end: usize,
     pub(crate) sums_at: usize,
     pub(crate) footer_at: usize,
     pub(crate) file_len: usize,
+    /// Bytes of a bucket of the table.
+    pub(crate) bucket_len: usize,
     /// Bytes of a slot of the table, and of the spill area, whose slots are wide always.
     pub(crate) slot_len: usize,
     pub(crate) spill_slot_len: usize,
 }
 
 impl Layout {
-    /// Bytes of a table bucket.
-    pub(crate) const fn bucket_len(&self) -> usize {
-        TAG_LINE_LEN + BUCKET_SLOTS * self.slot_len
-    }
-
     /// Bytes of a spill bucket.
     pub(crate) const fn spill_bucket_len(&self) -> usize {
         TAG_LINE_LEN + BUCKET_SLOTS * self.spill_slot_len
@@ -86,17 +88,28 @@ impl Header {
         let spill_slot_len = 16 + usize::from(self.account_len) + 8;
         let mut layout = Layout {
             filter_at: PAGE_LEN,
+            filters: [(PAGE_LEN, 1); PURPOSES],
             table_at: 0,
             spill_at: 0,
+            spill_end: 0,
             sums_at: 0,
             footer_at: 0,
             file_len: 0,
+            bucket_len: TAG_LINE_LEN + BUCKET_SLOTS * slot_len,
             slot_len,
             spill_slot_len,
         };
-        layout.table_at = part_end(layout.filter_at, self.filter_blocks, BLOCK_LEN)?;
-        layout.spill_at = part_end(layout.table_at, self.keys.buckets, layout.bucket_len())?;
+        let mut blocks = 0;
+        for (part, members) in layout.filters.iter_mut().zip(self.members) {
+            let of_purpose = filter::blocks_for(members);
+            *part =
+                (layout.filter_at.checked_add(usize::try_from(blocks).ok()?.checked_mul(BLOCK_LEN)?)?, of_purpose);
+            blocks += of_purpose;
+        }
+        layout.table_at = part_end(layout.filter_at, blocks, BLOCK_LEN)?;
+        layout.spill_at = part_end(layout.table_at, self.keys.buckets, layout.bucket_len)?;
         layout.sums_at = part_end(layout.spill_at, self.spill_buckets, layout.spill_bucket_len())?;
+        layout.spill_end = layout.spill_at + usize::try_from(self.spill_buckets).ok()? * layout.spill_bucket_len();
         layout.footer_at = layout.sums_at.checked_add(layout.pages().checked_mul(8)?)?;
         layout.file_len = layout.footer_at.checked_add(FOOTER_LEN)?;
         Some(layout)
@@ -126,19 +139,18 @@ impl Header {
         page
     }
 
-    fn numbers(&self) -> [u64; 10] {
-        [
+    fn numbers(&self) -> impl Iterator<Item = u64> {
+        let single = [
             self.generation,
             self.keys.range.prefix(),
             self.keys.buckets,
-            self.filter_blocks,
             self.spill_buckets,
             self.entries,
             self.removed,
             self.opted_in,
-            self.members,
             self.era_s,
-        ]
+        ];
+        single.into_iter().chain(self.members)
     }
 
     /// Reads the header of a file and checks that the file can be what it says.
@@ -155,8 +167,11 @@ impl Header {
         if version > FORMAT_VERSION {
             return Err(Flaw::Newer { found: version });
         }
+        if version != FORMAT_VERSION {
+            return Err(Flaw::geometry(8, "the format version", version.into()));
+        }
         let sum = u64::from_le_bytes(Fields { page, at: HEADER_SUMMED }.take());
-        if version == 0 || xxh3_64(page.get(..HEADER_SUMMED).unwrap_or_default()) != sum {
+        if xxh3_64(page.get(..HEADER_SUMMED).unwrap_or_default()) != sum {
             return Err(Flaw::checksum(0, "the header"));
         }
         if page.get(HEADER_SUMMED + 8..).is_none_or(|rest| rest.iter().any(|b| *b != 0)) {
@@ -187,33 +202,31 @@ impl Header {
             generation,
             keys,
             account_len,
-            filter_blocks: next(),
             spill_buckets: next(),
             entries: next(),
             removed: next(),
             opted_in: next(),
-            members: next(),
             era_s: next(),
+            members: std::array::from_fn(|_| next()),
         })
     }
 
     fn check_counts(&self) -> Result<(), Flaw> {
         let slots = (self.keys.buckets + self.spill_buckets.min(MAX_COUNT)) * BUCKET_SLOTS as u64;
         let bounds = [
-            (56, "the number of filter blocks", self.filter_blocks, MAX_COUNT),
-            (64, "the number of spill buckets", self.spill_buckets, MAX_COUNT),
-            (72, "the number of listings", self.entries, slots),
-            (80, "the number of removed listings", self.removed, self.entries),
-            (88, "the number of opted-in listings", self.opted_in, self.entries - self.removed.min(self.entries)),
-            (96, "the number of filter members", self.members, self.opted_in.saturating_mul(6)),
+            (56, "the number of spill buckets", self.spill_buckets, MAX_COUNT),
+            (64, "the number of listings", self.entries, slots),
+            (72, "the number of removed listings", self.removed, self.entries),
+            (80, "the number of opted-in listings", self.opted_in, self.entries - self.removed.min(self.entries)),
         ];
-        for (offset, field, found, max) in bounds {
+        let members = self.members.iter().map(|found| (96, "the number of filter members", *found, self.opted_in));
+        for (offset, field, found, max) in bounds.into_iter().chain(members) {
             if found > max {
                 return Err(Flaw::geometry(offset, field, found));
             }
         }
-        if self.filter_blocks == 0 || self.era_s == 0 {
-            return Err(Flaw::geometry(56, "a count that cannot be zero", 0));
+        if self.era_s == 0 {
+            return Err(Flaw::geometry(88, "a count that cannot be zero", 0));
         }
         Ok(())
     }
@@ -279,13 +292,12 @@ mod tests {
             generation: 9,
             keys: KeyShape::best(KeyRange::new(0xa000 << 48, 4).unwrap(), 3, 128),
             account_len: 16,
-            filter_blocks: 5,
             spill_buckets: 1,
             entries: 100,
             removed: 7,
             opted_in: 80,
-            members: 130,
             era_s: 60,
+            members: [80, 50, 0, 0, 43, 1],
         }
     }
 
@@ -332,7 +344,7 @@ mod tests {
         let changes: [fn(&mut Header); 8] = [
             |h| h.keys.buckets = 0,
             |h| h.keys.buckets = u64::MAX,
-            |h| h.filter_blocks = u64::MAX,
+            |h| h.members[5] = u64::MAX,
             |h| h.spill_buckets = 1 << 40,
             |h| h.entries = u64::MAX,
             |h| h.removed = 101,

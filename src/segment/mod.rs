@@ -1,15 +1,17 @@
 //! Segments: immutable lookup images of one key range. Pure: bytes in, answers out, no files.
 //!
 //! `docs/FORMAT.md` draws every byte. [`layout`] knows where things are, [`keys`] which bits of a key they
-//! hold, [`builder`] writes an image, [`reader`] answers from one
-//! and `line` knows single cache lines, [`tombstone`] dates removed listings.
+//! hold, [`builder`] writes an image, [`reader`] checks one and answers from it, [`staged`] does so line by line for a
+//! batch, `slot` and `line` know single slots and cache lines, [`tombstone`] dates removed listings.
 
 pub(crate) mod builder;
 pub(crate) mod keys;
 pub(crate) mod layout;
 mod line;
 pub(crate) mod reader;
+mod slot;
 pub(crate) mod sort;
+pub(crate) mod staged;
 pub(crate) mod tombstone;
 
 use crate::words::Damage;

@@ -3,36 +3,31 @@
 //!
 //! Each page is checked against its checksum when it is first touched, and a bitmap remembers that.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::Flaw;
 use super::layout::{BUCKET_SLOTS, Header, Layout, PAGE_LEN, TAG_LINE_LEN, page_sum};
-use super::{Flaw, line};
-use crate::filter::{self, BLOCK_LEN};
+use super::slot::SlotShape;
 use crate::words::{AccountId, Entry, Key, Purpose, Stamp};
 
 /// A segment over bytes: a `Vec` in tests, a mapped file in use.
 #[derive(Debug)]
 pub(crate) struct Segment<B> {
-    bytes: B,
-    header: Header,
-    layout: Layout,
+    pub(super) bytes: B,
+    pub(super) header: Header,
+    pub(super) layout: Layout,
     /// One bit per page: its checksum was found right.
     checked: Vec<AtomicU64>,
+    /// Every page's checksum was found right: spares the look at its bit.
+    all_checked: AtomicBool,
 }
 
-/// A block of the filter, and what to look for in it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FilterPlace {
-    at: usize,
-    hash: u64,
-}
-
-/// One bucket: where it is, its tag line, and its slots.
+/// One bucket: where it is, its tag line, its slots, and how they are laid out.
 struct Bucket<'a> {
     at: usize,
     tags: &'a [u8; TAG_LINE_LEN],
     slots: &'a [u8],
-    slot_len: usize,
+    shape: SlotShape,
 }
 
 impl<B: AsRef<[u8]>> Segment<B> {
@@ -40,7 +35,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
     pub(crate) fn open(bytes: B) -> Result<Self, Flaw> {
         let (header, layout) = Header::decode(bytes.as_ref())?;
         let checked = (0..layout.pages().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { bytes, header, layout, checked })
+        Ok(Self { bytes, header, layout, checked, all_checked: AtomicBool::new(false) })
     }
 
     pub(crate) const fn header(&self) -> &Header {
@@ -51,115 +46,16 @@ impl<B: AsRef<[u8]>> Segment<B> {
         self.layout.file_len
     }
 
-    /// Where the filter answers for a key and purpose, asked of the memory ahead of [`Segment::passes`].
-    #[inline(always)]
-    pub(crate) fn filter_place(&self, key: Key, purpose: Purpose) -> FilterPlace {
-        let hash = filter::member_hash(self.header.keys.mask(key), purpose);
-        let block = filter::block_of(hash, self.header.filter_blocks) as usize;
-        let at = self.layout.filter_at + block * BLOCK_LEN;
-        line::prefetch(self.bytes.as_ref(), at);
-        FilterPlace { at, hash }
-    }
-
-    /// May there be a listing that opted in? `false` is certain.
-    #[inline(always)]
-    pub(crate) fn passes(&self, place: FilterPlace) -> Result<bool, Flaw> {
-        let bytes = self.checked_bytes(place.at, BLOCK_LEN)?;
-        let block = bytes.first_chunk().ok_or_else(|| self.out_of_file(place.at))?;
-        Ok(filter::block_has(block, place.hash))
-    }
-
-    /// Where the table answers for a key, asked of the memory ahead of [`Segment::candidates`].
-    #[inline(always)]
-    pub(crate) fn table_place(&self, key: Key) -> usize {
-        let at = self.layout.table_at + self.header.keys.home(key) as usize * self.layout.bucket_len();
-        line::prefetch(self.bytes.as_ref(), at);
-        at
-    }
-
-    /// The slots that may hold the key, a bit each, asked of the memory ahead of [`Segment::probe_from`].
-    #[inline(always)]
-    pub(crate) fn candidates(&self, place: usize, key: Key) -> Result<u64, Flaw> {
-        let bytes = self.checked_bytes(place, TAG_LINE_LEN)?;
-        let tags = bytes.first_chunk().ok_or_else(|| self.out_of_file(place))?;
-        let candidates = line::with_tag(tags, self.header.keys.tag(key));
-        let mut rest = candidates;
-        while rest != 0 {
-            let at = place + TAG_LINE_LEN + rest.trailing_zeros() as usize * self.layout.slot_len;
-            line::prefetch(self.bytes.as_ref(), at);
-            // A slot of 24 or 40 bytes may lie across two lines.
-            line::prefetch(self.bytes.as_ref(), at + self.layout.slot_len - 1);
-            rest &= rest - 1;
-        }
-        Ok(candidates)
-    }
-
     /// May the key have a listing that opted in to the purpose? `false` is certain.
     pub(crate) fn may_contain(&self, key: Key, purpose: Purpose) -> Result<bool, Flaw> {
         self.passes(self.filter_place(key, purpose))
     }
 
     /// Calls `each` with every listing of the key, hidden and removed ones included.
-    pub(crate) fn probe(&self, key: Key, each: impl FnMut(AccountId, Stamp)) -> Result<(), Flaw> {
-        let place = self.table_place(key);
-        self.probe_from(place, self.candidates(place, key)?, key, each)
-    }
-
-    /// [`Segment::probe`] from where [`Segment::candidates`] left off.
-    #[inline]
-    pub(crate) fn probe_from(
-        &self,
-        place: usize,
-        candidates: u64,
-        key: Key,
-        mut each: impl FnMut(AccountId, Stamp),
-    ) -> Result<(), Flaw> {
-        let keys = self.header.keys;
-        let bucket = self.bucket(place, self.layout.slot_len)?;
-        self.probe_slots(&bucket, candidates, key, keys.wide, &mut each)?;
-        if self.header.spill_buckets == 0 || !bucket.overflows(keys.overflow_bit(key)) {
-            return Ok(());
-        }
-        self.probe_spill(key, &mut each)
-    }
-
-    /// The buckets of the spill area that may hold the key, one after the other.
-    #[cold]
-    fn probe_spill(&self, key: Key, each: &mut impl FnMut(AccountId, Stamp)) -> Result<(), Flaw> {
-        let keys = self.header.keys;
-        let mut at = keys.spill_home(key, self.header.spill_buckets);
-        for _ in 0..self.header.spill_buckets {
-            let bucket = self.spill_bucket(at as usize)?;
-            self.probe_slots(&bucket, line::with_tag(bucket.tags, keys.tag(key)), key, true, each)?;
-            if !bucket.overflows(keys.overflow_bit(key)) {
-                break;
-            }
-            at = (at + 1) % self.header.spill_buckets;
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn probe_slots(
-        &self,
-        bucket: &Bucket<'_>,
-        candidates: u64,
-        key: Key,
-        wide: bool,
-        each: &mut impl FnMut(AccountId, Stamp),
-    ) -> Result<(), Flaw> {
-        let keys = self.header.keys;
-        let wanted = if wide { keys.mask(key).to_bytes() } else { keys.narrow_bytes(key) };
-        let mut candidates = candidates & ((1 << bucket.count()) - 1);
-        while candidates != 0 {
-            let slot = candidates.trailing_zeros() as usize;
-            candidates &= candidates - 1;
-            let (stored, account, stamp) = self.slot(bucket, slot)?;
-            if stored == wanted {
-                each(account, stamp);
-            }
-        }
-        Ok(())
+    pub(crate) fn probe(&self, key: Key, mut each: impl FnMut(AccountId, Stamp)) -> Result<(), Flaw> {
+        let found = self.match_tags(self.home_place(key), key)?;
+        self.read_slots(found, key, &mut each)?;
+        if found.overflows() { self.probe_spill(key, &mut each) } else { Ok(()) }
     }
 
     /// Calls `each` with every listing, keys cut to the bits that the segment knows, in no useful order.
@@ -169,13 +65,12 @@ impl<B: AsRef<[u8]>> Segment<B> {
         for home in 0..keys.buckets {
             let bucket = self.table_bucket(home as usize)?;
             for slot in 0..bucket.count() {
-                let (stored, account, stamp) = self.slot(&bucket, slot)?;
+                let ([hi, lo], account, stamp) = bucket.slot(slot)?;
                 let at = bucket.at as u64;
                 let key = if keys.wide {
-                    Some(Key::from_bytes(stored)).filter(|k| keys.range.contains(*k) && keys.home(*k) == home)
+                    Some(Key { hi, lo }).filter(|k| keys.range.contains(*k) && keys.home(*k) == home)
                 } else {
-                    let tag = bucket.tags.get(slot).copied().unwrap_or_default();
-                    stored.first_chunk().and_then(|s| keys.restore(home, u64::from_be_bytes(*s), tag))
+                    keys.restore(home, hi, bucket.tags.get(slot).copied().unwrap_or_default())
                 };
                 let key = key.ok_or(Flaw::entry(at, "its key does not belong into its bucket"))?;
                 each(Entry { key, account, stamp });
@@ -185,8 +80,8 @@ impl<B: AsRef<[u8]>> Segment<B> {
         for at in 0..self.header.spill_buckets {
             let bucket = self.spill_bucket(at as usize)?;
             for slot in 0..bucket.count() {
-                let (stored, account, stamp) = self.slot(&bucket, slot)?;
-                let key = Key::from_bytes(stored);
+                let ([hi, lo], account, stamp) = bucket.slot(slot)?;
+                let key = Key { hi, lo };
                 if !keys.range.contains(key) {
                     return Err(Flaw::entry(bucket.at as u64, "its key is outside the range"));
                 }
@@ -195,58 +90,65 @@ impl<B: AsRef<[u8]>> Segment<B> {
             }
         }
         if seen != self.header.entries {
-            return Err(Flaw::geometry(72, "the number of listings", seen));
+            return Err(Flaw::geometry(64, "the number of listings", seen));
         }
         Ok(())
     }
 
     /// Checks every page, whether it was touched before or not.
     pub(crate) fn verify_pages(&self) -> Result<(), Flaw> {
-        (0..self.layout.pages()).try_for_each(|page| self.check_page(page))
+        (0..self.layout.pages()).try_for_each(|page| self.check_page(page))?;
+        self.all_checked.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes every page for checked: for a new map of a file whose pages were just found right.
+    pub(crate) fn trust_pages(&self) {
+        self.all_checked.store(true, Ordering::Relaxed);
     }
 
     fn table_bucket(&self, home: usize) -> Result<Bucket<'_>, Flaw> {
-        self.bucket(self.layout.table_at + home * self.layout.bucket_len(), self.layout.slot_len)
+        self.bucket(self.layout.table_at + home * self.layout.bucket_len, self.table_slots())
     }
 
     fn spill_bucket(&self, at: usize) -> Result<Bucket<'_>, Flaw> {
-        self.bucket(self.layout.spill_at + at * self.layout.spill_bucket_len(), self.layout.spill_slot_len)
+        self.bucket(self.layout.spill_at + at * self.layout.spill_bucket_len(), self.spill_slots())
     }
 
-    #[inline]
-    fn bucket(&self, at: usize, slot_len: usize) -> Result<Bucket<'_>, Flaw> {
-        let bytes = self.checked_bytes(at, TAG_LINE_LEN + BUCKET_SLOTS * slot_len)?;
+    fn bucket(&self, at: usize, shape: SlotShape) -> Result<Bucket<'_>, Flaw> {
+        let bytes = self.checked_bytes(at, TAG_LINE_LEN + BUCKET_SLOTS * shape.len)?;
         let (tags, slots) = bytes.split_first_chunk().ok_or_else(|| self.out_of_file(at))?;
-        let bucket = Bucket { at, tags, slots, slot_len };
+        let bucket = Bucket { at, tags, slots, shape };
         if bucket.count() > BUCKET_SLOTS {
             return Err(Flaw::entry(at as u64, "a bucket counts more listings than it has slots"));
         }
         Ok(bucket)
     }
 
-    /// The key bytes (a narrow slot fills the first eight), account and stamp of a slot.
-    #[inline]
-    fn slot(&self, bucket: &Bucket<'_>, slot: usize) -> Result<([u8; 16], AccountId, Stamp), Flaw> {
-        let at = slot * bucket.slot_len;
-        let offset = (bucket.at + TAG_LINE_LEN + at) as u64;
-        let bytes =
-            bucket.slots.get(at..at + bucket.slot_len).ok_or(Flaw::entry(offset, "it is outside its bucket"))?;
-        let none = [0; 8];
-        let (key, account, stamp) = match (bytes.as_chunks::<8>().0, self.header.account_len) {
-            ([k, a, stamp], _) => ([*k, none], [none, *a], stamp),
-            ([k, a, b, stamp], 16) => ([*k, none], [*a, *b], stamp),
-            ([k, l, a, stamp], _) => ([*k, *l], [none, *a], stamp),
-            ([k, l, a, b, stamp], _) => ([*k, *l], [*a, *b], stamp),
-            _ => return Err(Flaw::entry(offset, "it is cut short")),
-        };
-        let stamp = Stamp::from_word(u64::from_le_bytes(*stamp))
-            .ok_or(Flaw::entry(offset, "its flags have a bit that no writer sets"))?;
-        Ok((joined(key), AccountId::from_bytes(joined(account)), stamp))
+    pub(super) const fn table_slots(&self) -> SlotShape {
+        SlotShape { len: self.layout.slot_len, wide: self.header.keys.wide }
+    }
+
+    pub(super) const fn spill_slots(&self) -> SlotShape {
+        SlotShape { len: self.layout.spill_slot_len, wide: true }
     }
 
     /// Bytes at an offset, after the checksums of the pages they lie in.
     #[inline(always)]
-    fn checked_bytes(&self, at: usize, len: usize) -> Result<&[u8], Flaw> {
+    pub(super) fn checked_bytes(&self, at: usize, len: usize) -> Result<&[u8], Flaw> {
+        match self.bytes.as_ref().get(at..at + len) {
+            Some(bytes) if self.all_checked.load(Ordering::Relaxed) => Ok(bytes),
+            bytes => self.check_bytes(bytes, at, len),
+        }
+    }
+
+    #[inline(never)]
+    fn check_bytes<'a>(&'a self, bytes: Option<&'a [u8]>, at: usize, len: usize) -> Result<&'a [u8], Flaw> {
+        self.check_pages(at, len)?;
+        bytes.ok_or_else(|| self.out_of_file(at))
+    }
+
+    fn check_pages(&self, at: usize, len: usize) -> Result<(), Flaw> {
         let first = (at - self.layout.filter_at) / PAGE_LEN;
         let last = (at + len - 1 - self.layout.filter_at) / PAGE_LEN;
         for page in first..=last {
@@ -256,7 +158,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
                 self.check_page(page)?;
             }
         }
-        self.bytes.as_ref().get(at..at + len).ok_or_else(|| self.out_of_file(at))
+        Ok(())
     }
 
     #[cold]
@@ -275,15 +177,9 @@ impl<B: AsRef<[u8]>> Segment<B> {
     }
 
     #[cold]
-    fn out_of_file(&self, at: usize) -> Flaw {
+    pub(super) fn out_of_file(&self, at: usize) -> Flaw {
         Flaw::geometry(at, "a place outside the file", self.layout.file_len as u64)
     }
-}
-
-/// Two halves in one.
-#[inline]
-fn joined([high, low]: [[u8; 8]; 2]) -> [u8; 16] {
-    (u128::from(u64::from_be_bytes(high)) << 64 | u128::from(u64::from_be_bytes(low))).to_be_bytes()
 }
 
 impl Bucket<'_> {
@@ -292,9 +188,14 @@ impl Bucket<'_> {
         usize::from(*count)
     }
 
-    /// May a listing with this overflow bit have found the bucket full?
-    fn overflows(&self, bit: u32) -> bool {
-        self.tags.get(BUCKET_SLOTS + bit as usize / 8).is_some_and(|byte| byte >> (bit % 8) & 1 == 1)
+    /// The words of the key (a narrow slot has one), account and stamp of a slot.
+    fn slot(&self, number: usize) -> Result<([u64; 2], AccountId, Stamp), Flaw> {
+        let at = number * self.shape.len;
+        let offset = (self.at + TAG_LINE_LEN + at) as u64;
+        let slot = self.slots.get(at..at + self.shape.len).and_then(|slot| self.shape.split(slot));
+        let (key, rest) = slot.ok_or(Flaw::entry(offset, "it is outside its bucket"))?;
+        let (account, stamp) = self.shape.decode_rest(rest).map_err(|reason| Flaw::entry(offset, reason))?;
+        Ok((key, account, stamp))
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) fn sort_entries(entries: Vec<Entry>, range_bits: u8) -> Vec<Entry> {
         entries.sort_by_key(Entry::id);
         return entries;
     }
-    let bits = runs.ilog2().min(16);
+    let bits = runs.ilog2().min(14);
     let run_of = |entry: &Entry| (entry.key.hi << range_bits >> (64 - bits)) as usize;
     let mut ends = vec![0_usize; 1 << bits];
     for entry in &entries {
@@ -36,12 +36,41 @@ pub(crate) fn sort_entries(entries: Vec<Entry>, range_bits: u8) -> Vec<Entry> {
     }
     let mut rest = sorted.as_mut_slice();
     let mut start = 0;
+    let mut scratch = Scratch::default();
     for end in ends {
         let (run, others) = rest.split_at_mut(end - start);
-        run.sort_by_key(Entry::id);
+        scratch.sort_run(run, u32::from(range_bits) + bits);
         (rest, start) = (others, end);
     }
     sorted
+}
+
+/// Memory for sorting one run after the other.
+#[derive(Default)]
+struct Scratch {
+    order: Vec<u64>,
+    sorted: Vec<Entry>,
+}
+
+impl Scratch {
+    /// Sorts a run whose keys begin with `bits` equal bits: first words of 48 bits of the key and the position, then the
+    /// entries once, in that order. Where 48 bits did not decide, the sort of whole entries does.
+    fn sort_run(&mut self, run: &mut [Entry], bits: u32) {
+        if run.len() > usize::from(u16::MAX) {
+            run.sort_by_key(Entry::id);
+            return;
+        }
+        self.order.clear();
+        let word = |(i, entry): (u64, &Entry)| (entry.key.hi << bits) & !0xffff | i;
+        self.order.extend((0..).zip(run.iter()).map(word));
+        self.order.sort_unstable();
+        self.sorted.clear();
+        self.sorted.extend(self.order.iter().filter_map(|word| run.get((word & 0xffff) as usize)));
+        run.copy_from_slice(&self.sorted);
+        if !run.is_sorted_by_key(Entry::id) {
+            run.sort_by_key(Entry::id);
+        }
+    }
 }
 
 #[cfg(test)]

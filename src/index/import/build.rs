@@ -62,7 +62,7 @@ impl Inner {
             }
             Ok(())
         };
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(parts.len());
+        let threads = (2 * thread::available_parallelism().map_or(1, usize::from)).min(parts.len());
         thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             // Joined before the first error is returned: no thread may outlive what it borrows.
@@ -100,7 +100,7 @@ impl Inner {
     ) -> Result<(Vec<SegmentRow>, Vec<Arc<LiveSegment>>, usize)> {
         let mut entries = Vec::new();
         for number in numbers_in(part.range) {
-            partitions.read_into(number, &mut entries)?;
+            partitions.read_into(number, part.range.bits() <= PARTITION_BITS, &mut entries)?;
         }
         let (mut old, known_bits) = self.entries_of(part.old.segment.as_deref())?;
         for source in [&mut entries, &mut old] {
@@ -118,10 +118,9 @@ impl Inner {
         if !old.is_empty() {
             let both = entries.len() + old.len();
             old.append(&mut entries);
-            old = sort_entries(old, part.range.bits());
-            let replaced = keep_newest(&mut old);
-            stale += both - old.len() - replaced;
-            entries = old;
+            entries = sort_entries(old, part.range.bits());
+            let replaced = keep_newest(&mut entries);
+            stale += both - entries.len() - replaced;
         }
         let merged = Merged { entries, known_bits: shape.key_bits };
         let manifest = self.plan_segments(part.range, &merged)?;

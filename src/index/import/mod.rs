@@ -1,17 +1,16 @@
 //! Bulk import: rows into partitions by key, partitions into segments, one transaction that shows them all.
 //!
-//! Memory is bounded whatever the input: rows beyond a limit go to temporary files, and segments are built one
-//! per core at a time. Until the last transaction nothing of an import is visible; a crash leaves only files
+//! Memory is bounded whatever the input: rows beyond a limit go to temporary files, and segments are built two
+//! per core at a time, so that one computes while another waits for the disk. Until the last transaction nothing of an import is visible; a crash leaves only files
 //! that the next open removes, and the import can be run again.
 
 mod build;
 mod partition;
+mod record;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 
 use super::{Index, Inner};
 use crate::words::{Entry, Error, Flags, Key, Listing, Result};
@@ -21,7 +20,7 @@ use partition::Partitions;
 /// Folders of temporary files begin with this.
 const FOLDER_PREFIX: &str = "import-";
 /// Rows keyed at a time.
-const CHUNK: usize = 1_024;
+const CHUNK: usize = 8_192;
 
 /// An import under way. Several threads may add rows at once; nothing is visible before [`Importer::finish`].
 ///
@@ -43,7 +42,7 @@ const CHUNK: usize = 1_024;
 #[derive(Debug)]
 pub struct Importer {
     index: Index,
-    partitions: Mutex<Partitions>,
+    partitions: Partitions,
     folder: TemporaryFolder,
 }
 
@@ -110,7 +109,7 @@ impl Index {
     pub fn importer(&self) -> Result<Importer> {
         self.inner.check_size()?;
         let folder = TemporaryFolder::create(&self.inner.dir)?;
-        let partitions = Mutex::new(Partitions::new(&folder.path, self.inner.options.import_memory_bytes));
+        let partitions = Partitions::new(&folder.path, self.inner.options.import_memory_bytes);
         Ok(Importer { index: self.clone(), partitions, folder })
     }
 
@@ -142,7 +141,8 @@ impl Importer {
     /// # Errors
     /// [`Error::Io`] if a temporary file cannot be written.
     pub fn add(&self, rows: &[Listing]) -> Result<()> {
-        let mut keys: Vec<Key> = Vec::with_capacity(CHUNK);
+        let mut keys: Vec<Key> = Vec::with_capacity(CHUNK.min(rows.len()));
+        let mut numbers = Vec::new();
         let mut entries = Vec::with_capacity(CHUNK.min(rows.len()));
         for chunk in rows.chunks(CHUNK) {
             keys.clear();
@@ -152,7 +152,7 @@ impl Importer {
             };
             entries.clear();
             entries.extend(keys.iter().zip(chunk).map(entry));
-            self.partitions.lock().add(&entries)?;
+            self.partitions.add(&entries, &mut numbers)?;
         }
         Ok(())
     }
@@ -172,7 +172,7 @@ impl Importer {
     /// As [`Importer::finish`].
     pub fn finish_with(self, progress: impl Fn(ImportProgress) + Sync) -> Result<ImportReport> {
         let Self { index, partitions, folder } = self;
-        let report = index.inner.import(&mut partitions.into_inner(), &progress);
+        let report = index.inner.import(&partitions, &progress);
         folder.remove()?;
         report
     }
@@ -219,11 +219,7 @@ pub(super) fn remove_leftovers(dir: &Path) -> Result<()> {
 }
 
 impl Inner {
-    fn import(
-        &self,
-        partitions: &mut Partitions,
-        progress: &(dyn Fn(ImportProgress) + Sync),
-    ) -> Result<ImportReport> {
+    fn import(&self, partitions: &Partitions, progress: &(dyn Fn(ImportProgress) + Sync)) -> Result<ImportReport> {
         partitions.flush()?;
         let rows = partitions.rows();
         if rows == 0 {

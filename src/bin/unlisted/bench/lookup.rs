@@ -7,7 +7,7 @@ use serde::Serialize;
 use unlisted::{Caller, Index, PhoneHash, Purpose};
 
 use super::population::{self, Accounts};
-use super::{Workplace, median, memory, open};
+use super::{Workplace, median, memory, open, pace};
 use crate::error::CliError;
 use crate::output::{Out, grouped, note};
 
@@ -15,7 +15,7 @@ use crate::output::{Out, grouped, note};
 const RAW_NUMBERS: u64 = 4 << 20;
 /// Numbers asked in each pass of the public lookup, whose charges reach the disk.
 const PROTECTED_NUMBERS: u64 = 128 << 10;
-const PASSES: u64 = 3;
+const PASSES: u64 = 5;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -63,8 +63,8 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         population::import(&index, args.listings, args.accounts)?;
     }
     index.verify(|_, _| ())?;
-    let (raw_ns_per_key, hits) = raw(args, &index)?;
-    let random_line_ns = memory::random_line_ns(index.stats()?.segment_bytes, args.threads)?;
+    let lines = memory::RandomLines::over(index.stats()?.segment_bytes)?;
+    let (raw_ns_per_key, random_line_ns, hits) = raw(args, &index, &lines)?;
     let protected_ns_per_key = protected(args, &index)?;
     let report = Report {
         listings: args.listings,
@@ -97,26 +97,28 @@ fn print(args: &Args, report: &Report) -> Result<(), CliError> {
     out.flush()
 }
 
-/// Nanoseconds a number, and the listings found in one pass.
-fn raw(args: &Args, index: &Index) -> Result<(f64, u64), CliError> {
+/// Nanoseconds a number, nanoseconds a random line, pass by pass in turn, and the listings found in one pass.
+fn raw(args: &Args, index: &Index, lines: &memory::RandomLines) -> Result<(f64, f64, u64), CliError> {
     let questions = population::questions(RAW_NUMBERS, args.listings, args.hit_ratio, 1);
     let batches: Vec<_> = questions.chunks(args.batch as usize).map(|batch| index.prepare(batch)).collect();
     drop(questions);
-    let mut figures = Vec::new();
+    let (mut probes, mut random) = (Vec::new(), Vec::new());
     let hits = AtomicU64::new(0);
     // The first pass touches what was never touched and is not counted.
     for pass in 0..=PASSES {
         hits.store(0, Ordering::Relaxed);
-        let ns = timed(args.threads, batches.len(), |i| {
+        let probe_ns = pace::ns_per_unit(args.threads, batches.len(), args.batch as usize, |i| {
             let found = batches.get(i).map(|batch| index.raw_probe(Purpose::ContactSync, batch)).transpose()?;
             hits.fetch_add(found.unwrap_or(0) as u64, Ordering::Relaxed);
             Ok(())
         })?;
+        let line_ns = lines.ns(args.threads, pass)?;
         if pass > 0 {
-            figures.push(ns / RAW_NUMBERS as f64);
+            probes.push(probe_ns);
+            random.push(line_ns);
         }
     }
-    Ok((median(figures), hits.into_inner()))
+    Ok((median(probes), median(random), hits.into_inner()))
 }
 
 fn protected(args: &Args, index: &Index) -> Result<f64, CliError> {
@@ -125,15 +127,14 @@ fn protected(args: &Args, index: &Index) -> Result<f64, CliError> {
     let run = std::process::id();
     let mut figures = Vec::new();
     for pass in 0..PASSES {
-        let ns = timed(args.threads, batches.len(), |i| {
+        figures.push(pace::ns_per_unit(args.threads, batches.len(), args.batch as usize, |i| {
             // A caller of its own for every lookup: each number is new to it.
             let caller = Caller::new(format!("{run}-{pass}-{i}"));
             let reply =
                 index.lookup(&caller, Purpose::ContactSync, batches.get(i).copied().unwrap_or_default())?;
             std::hint::black_box(reply);
             Ok(())
-        })?;
-        figures.push(ns / PROTECTED_NUMBERS as f64);
+        })?);
     }
     Ok(median(figures))
 }

@@ -10,34 +10,37 @@ use crate::error::CliError;
 
 const LINE: usize = 64;
 /// Lines read in each pass, over all threads.
-const LINES_READ: u64 = 16_000_000;
+const LINES_READ: usize = 4 << 20;
+/// Lines read between two looks at the clock.
+const LINES_AT_ONCE: usize = 512;
 
-/// Nanoseconds for an independent random cache line over so much memory, on so many threads at once. The
-/// processor may have as many lines under way as it can; huge pages are asked for where the kernel gives them.
-pub fn random_line_ns(bytes: u64, threads: u64) -> Result<f64, CliError> {
-    let failed = |source| CliError::File { action: "map", name: "anonymous memory".to_owned(), source };
-    let len = usize::try_from(bytes).unwrap_or(usize::MAX).max(LINE << 10);
-    let mut memory = memmap2::MmapMut::map_anon(len).map_err(failed)?;
-    #[cfg(target_os = "linux")]
-    // A kernel without huge pages refuses; the figure is then that of small ones, as for everything else here.
-    let _ = memory.advise(memmap2::Advice::HugePage);
-    memory.fill(1);
-    let memory: &[u8] = &memory;
-    let lines = (len / LINE) as u64;
-    let pass = |seed: u64| {
-        let start = Instant::now();
-        std::thread::scope(|scope| {
-            let work = |thread: u64| {
-                let mut random = SplitMix(seed ^ thread << 32);
-                let line = |_| memory.get(random.below(lines) as usize * LINE).copied().map_or(0, u64::from);
-                std::hint::black_box((0..LINES_READ / threads).map(line).sum::<u64>());
-            };
-            let workers: Vec<_> = (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
-            workers.into_iter().for_each(|worker| drop(worker.join()));
-        });
-        start.elapsed().as_secs_f64() * 1e9 / LINES_READ as f64
-    };
-    Ok(super::median((0..3).map(pass).collect()))
+/// Memory to read random lines of.
+pub struct RandomLines(memmap2::MmapMut);
+
+impl RandomLines {
+    /// So many bytes, touched; huge pages are asked for where the kernel gives them.
+    pub fn over(bytes: u64) -> Result<Self, CliError> {
+        let failed = |source| CliError::File { action: "map", name: "anonymous memory".to_owned(), source };
+        let len = usize::try_from(bytes).unwrap_or(usize::MAX).max(LINE << 10);
+        let mut memory = memmap2::MmapMut::map_anon(len).map_err(failed)?;
+        #[cfg(target_os = "linux")]
+        // A kernel without huge pages refuses; the figure is then that of small ones, as for everything else here.
+        let _ = memory.advise(memmap2::Advice::HugePage);
+        memory.fill(1);
+        Ok(Self(memory))
+    }
+
+    /// Nanoseconds for an independent random line, on so many threads at once. The processor may have as many lines
+    /// under way as it can.
+    pub fn ns(&self, threads: u64, seed: u64) -> Result<f64, CliError> {
+        let lines = (self.0.len() / LINE) as u64;
+        super::pace::ns_per_unit(threads, LINES_READ / LINES_AT_ONCE, LINES_AT_ONCE, |i| {
+            let mut random = SplitMix(seed << 48 ^ i as u64);
+            let line = |_| self.0.get(random.below(lines) as usize * LINE).copied().map_or(0, u64::from);
+            std::hint::black_box((0..LINES_AT_ONCE).map(line).sum::<u64>());
+            Ok(())
+        })
+    }
 }
 
 /// Megabytes a second that the disk takes in one file, synced at its end.

@@ -1,12 +1,13 @@
 //! `unlisted bench`: figures about this machine. Built with the feature `internals`, whose raw probe it measures.
 //!
-//! Every figure is the median of a few passes over the same work. A shared machine is noisy: quote ratios of figures
-//! from one run.
+//! Lookups are timed in short slices whose median counts. A shared machine is noisy all the same: quote ratios of
+//! figures from one run.
 
 mod import;
 mod ledger;
 mod lookup;
 mod memory;
+mod pace;
 mod population;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,168 @@
+//! A probe in stages: filter block, tag line, slots. Each stage asks the memory for the line that the next one
+//! reads, so that a batch of keys can go through one stage while its lines for the next are on their way.
+
+use super::layout::{BUCKET_SLOTS, TAG_LINE_LEN};
+use super::reader::Segment;
+use super::slot::SlotShape;
+use super::{Flaw, line};
+use crate::filter::{self, BLOCK_LEN};
+use crate::words::{AccountId, Key, Purpose, Stamp};
+
+/// A block of the filter, and what to look for in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FilterPlace {
+    at: usize,
+    hash: u64,
+}
+
+/// A bucket of the table, by its tag line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BucketPlace(usize);
+
+/// What a tag line says of a key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TagMatch {
+    at: usize,
+    /// The slots that may hold the key, a bit each; the highest bit is set if the key may have found the bucket full.
+    bits: u64,
+}
+
+const OVERFLOWS: u64 = 1 << 63;
+
+impl TagMatch {
+    /// May any slot of the bucket hold the key?
+    #[inline(always)]
+    pub(crate) const fn has_candidates(self) -> bool {
+        self.bits & !OVERFLOWS != 0
+    }
+
+    /// May the spill area hold the key?
+    #[inline(always)]
+    pub(crate) const fn overflows(self) -> bool {
+        self.bits & OVERFLOWS != 0
+    }
+}
+
+impl<B: AsRef<[u8]>> Segment<B> {
+    /// Where the filter answers for a key and purpose; asks for the block.
+    #[inline(always)]
+    pub(crate) fn filter_place(&self, key: Key, purpose: Purpose) -> FilterPlace {
+        let hash = filter::member_hash(key, purpose);
+        let (start, blocks) = self.layout.filters[purpose.bit() as usize];
+        let at = start + filter::block_of(self.header.keys.place(key), blocks) as usize * BLOCK_LEN;
+        line::prefetch(self.bytes.as_ref(), at);
+        FilterPlace { at, hash }
+    }
+
+    /// May there be a listing that opted in? `false` is certain.
+    #[inline(always)]
+    pub(crate) fn passes(&self, place: FilterPlace) -> Result<bool, Flaw> {
+        let bytes = self.checked_bytes(place.at, BLOCK_LEN)?;
+        let block = bytes.first_chunk().ok_or_else(|| self.out_of_file(place.at))?;
+        Ok(filter::block_has(block, place.hash))
+    }
+
+    /// The bucket that a key belongs to; asks for its tag line.
+    #[inline(always)]
+    pub(crate) fn home_place(&self, key: Key) -> BucketPlace {
+        let at = self.layout.table_at + self.header.keys.home(key) as usize * self.layout.bucket_len;
+        line::prefetch(self.bytes.as_ref(), at);
+        BucketPlace(at)
+    }
+
+    /// Compares the tags of a bucket of the table with the key's.
+    #[inline(always)]
+    pub(crate) fn match_tags(&self, place: BucketPlace, key: Key) -> Result<TagMatch, Flaw> {
+        self.match_line(place.0, key)
+    }
+
+    /// Reads a byte at each end of the first slot that may hold the key; there is rarely a second. In a short loop many
+    /// such reads wait for the memory at once. A prefetch would not do: its page is known already from the tag line, so
+    /// that it does not wait its turn, and those for which the processor has no place are lost.
+    #[inline(always)]
+    pub(crate) fn touch_slot(&self, found: TagMatch) -> u8 {
+        let at = found.at + TAG_LINE_LEN + (found.bits.trailing_zeros() as usize % 64) * self.layout.slot_len;
+        let byte = |at: usize| self.bytes.as_ref().get(at).copied().unwrap_or_default();
+        // A slot of 24 or 40 bytes may lie across two lines.
+        byte(at) ^ byte(at + self.layout.slot_len - 1)
+    }
+
+    /// Calls `each` with the listings of the key among the candidates, hidden and removed ones included.
+    #[inline(always)]
+    pub(crate) fn read_slots(
+        &self,
+        found: TagMatch,
+        key: Key,
+        each: &mut impl FnMut(AccountId, Stamp),
+    ) -> Result<(), Flaw> {
+        self.read_candidates(found, self.table_slots(), key, each)
+    }
+
+    /// Asks for the first line of the spill area that [`Segment::probe_spill`] will read.
+    #[inline]
+    pub(crate) fn ask_for_spill(&self, key: Key) {
+        line::prefetch(self.bytes.as_ref(), self.spill_home(key));
+    }
+
+    /// [`Segment::read_slots`] of the buckets of the spill area that may hold the key, one after the other.
+    pub(crate) fn probe_spill(&self, key: Key, each: &mut impl FnMut(AccountId, Stamp)) -> Result<(), Flaw> {
+        let shape = self.spill_slots();
+        let mut at = self.spill_home(key);
+        for _ in 0..self.header.spill_buckets {
+            let found = self.match_line(at, key)?;
+            self.read_candidates(found, shape, key, each)?;
+            if !found.overflows() {
+                break;
+            }
+            at += self.layout.spill_bucket_len();
+            if at >= self.layout.spill_end {
+                at = self.layout.spill_at;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn spill_home(&self, key: Key) -> usize {
+        let number = self.header.keys.spill_home(key, self.header.spill_buckets) as usize;
+        self.layout.spill_at + number * self.layout.spill_bucket_len()
+    }
+
+    #[inline(always)]
+    fn match_line(&self, at: usize, key: Key) -> Result<TagMatch, Flaw> {
+        let bytes = self.checked_bytes(at, TAG_LINE_LEN)?;
+        let tags: &[u8; TAG_LINE_LEN] = bytes.first_chunk().ok_or_else(|| self.out_of_file(at))?;
+        let [.., count] = *tags;
+        if usize::from(count) > BUCKET_SLOTS {
+            return Err(Flaw::entry(at as u64, "a bucket counts more listings than it has slots"));
+        }
+        let keys = self.header.keys;
+        let candidates = line::with_tag(tags, keys.tag(key)) & ((1 << count) - 1);
+        let bit = keys.overflow_bit(key);
+        let noted = tags[BUCKET_SLOTS + bit as usize / 8] >> (bit % 8) & 1;
+        Ok(TagMatch { at, bits: candidates | u64::from(noted) << 63 })
+    }
+
+    #[inline(always)]
+    fn read_candidates(
+        &self,
+        found: TagMatch,
+        shape: SlotShape,
+        key: Key,
+        each: &mut impl FnMut(AccountId, Stamp),
+    ) -> Result<(), Flaw> {
+        let wanted = shape.words_of(self.header.keys, key);
+        let mut candidates = found.bits & !OVERFLOWS;
+        while candidates != 0 {
+            let number = candidates.trailing_zeros() as usize;
+            candidates &= candidates - 1;
+            let at = found.at + TAG_LINE_LEN + number * shape.len;
+            let slot = self.checked_bytes(at, shape.len)?;
+            if let Some(rest) = shape.rest_of(slot, wanted) {
+                let (account, stamp) = shape.decode_rest(rest).map_err(|reason| Flaw::entry(at as u64, reason))?;
+                each(account, stamp);
+            }
+        }
+        Ok(())
+    }
+}
