@@ -63,9 +63,8 @@ fn reading(c: &mut Criterion) {
         group.bench_function(format!("filter_{name}"), |b| {
             b.iter(|| {
                 let round = rounds.next().expect("there are keys");
-                let passes = |key: &&[u8; 16]| {
-                    segment.may_contain(**key, Purpose::ContactSync).expect("the page is sound")
-                };
+                let passes =
+                    |key: &&[u8; 16]| segment.may_contain(**key, Purpose::ContactSync).expect("the page is sound");
                 black_box(round).iter().filter(passes).count()
             });
         });

@@ -47,8 +47,11 @@ fn options(place: &Place) -> Result<Options> {
     Ok(options)
 }
 
+/// The options are named for the column family: without them it would get default ones, and no filter.
 fn open(place: &Place) -> Result<RocksDb> {
-    Ok(RocksDb(DB::open_cf(&options(place)?, place.dir.join("db"), [COLUMN_FAMILY])?))
+    let options = options(place)?;
+    let families = [(COLUMN_FAMILY, options.clone())];
+    Ok(RocksDb(DB::open_cf_with_opts(&options, place.dir.join("db"), families)?))
 }
 
 impl Store for RocksDb {
@@ -59,7 +62,7 @@ impl Store for RocksDb {
     type Reader<'a> = RocksDbReader<'a>;
 
     fn version() -> String {
-        "rocksdb 0.25, RocksDB 11.8".to_owned()
+        "rocksdb 0.25 (bundles RocksDB 11.8)".to_owned()
     }
 
     fn load(place: &Place, rows: &[Row]) -> Result<Self> {
