@@ -31,3 +31,13 @@ fuzz-long seconds="3600":
 # Lines that the tests reach; needs cargo-llvm-cov.
 coverage:
     cargo llvm-cov --all-features --html
+
+# unlisted beside other stores; RocksDB takes minutes to build and needs libclang (Debian: libclang-dev).
+peers *args="--listings 1000000":
+    cargo run --release --manifest-path benches/peers/Cargo.toml -- {{args}}
+
+# Format and lints of benches/peers, which `.ci/run` leaves out because of its C and C++.
+peers-check:
+    cargo fmt --manifest-path benches/peers/Cargo.toml --check
+    cargo clippy --manifest-path benches/peers/Cargo.toml --all-targets -- -D warnings
+    cargo test --manifest-path benches/peers/Cargo.toml
