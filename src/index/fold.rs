@@ -1,6 +1,10 @@
 //! Folding: the changes of one range and its segment become its next segment, or its next two.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{MutexGuard, RwLockWriteGuard};
 
 use super::segments::{LiveSegment, RangeSlot, SegmentMap};
 use super::{Index, Inner};
@@ -11,6 +15,13 @@ use crate::segment::sort::sort_entries;
 use crate::segment::tombstone;
 use crate::store::{Changes, DeltaRef, SegmentRow};
 use crate::words::{Entry, Error, Flags, Result, Stamp};
+
+/// Delta rows that one transaction drops. Updates wait for it: about 20 ms, and most of that is the disk's.
+const DROPPED_AT_ONCE: usize = 4_096;
+/// Changes that leave the overlay while lookups wait: some tens of microseconds.
+const UNSHOWN_AT_ONCE: usize = 256;
+/// How long a fold waits for lookups that still read what it replaced.
+const LONGEST_READ: Duration = Duration::from_secs(1);
 
 /// What a fold did.
 ///
@@ -75,7 +86,11 @@ impl Inner {
     /// Folds one range of the current map. Nothing happens if there is nothing to fold, or if the range was
     /// split meanwhile.
     pub(super) fn fold_range(&self, range: KeyRange) -> Result<FoldReport> {
-        let _structure = self.structure.lock();
+        self.fold_locked(&self.structure.lock(), range)
+    }
+
+    /// [`Inner::fold_range`] for whoever has the lock already.
+    pub(super) fn fold_locked(&self, _structure: &MutexGuard<'_, ()>, range: KeyRange) -> Result<FoldReport> {
         let map = self.segments.load_full();
         let Some(slot) = map.slots().iter().find(|slot| slot.range == range) else {
             return Ok(FoldReport::default());
@@ -89,10 +104,41 @@ impl Inner {
         let (merged, forgotten) = self.merge(slot, changes)?;
         let rows = self.plan_segments(range, &merged)?;
         let new = self.publish_all(&rows, &merged)?;
+        drop(merged);
         let retired: Vec<u64> = slot.segment.iter().map(|segment| segment.generation()).collect();
-        let folded_rows = folded.len();
-        self.swap(false, &retired, &rows, &new, |_| Ok(folded))?;
-        Ok(FoldReport { ranges: 1, segments: new.len(), folded: folded_rows, forgotten })
+        self.swap(false, &retired, &rows, &new, |_| Ok(Vec::new()))?;
+        self.drop_folded(&folded)?;
+        wait_for_readers(map);
+        Ok(FoldReport { ranges: 1, segments: new.len(), folded: folded.len(), forgotten })
+    }
+
+    /// Drops changes that the segments hold now, some at a time, so that neither updates nor lookups wait long. Until
+    /// then, and after a crash until the next fold, a change and its segment say the same.
+    fn drop_folded(&self, folded: &[DeltaRef]) -> Result<()> {
+        for some in folded.chunks(DROPPED_AT_ONCE) {
+            let mut writer = self.writer.lock();
+            writer.check()?;
+            let mut next = writer.state.clone();
+            next.ledger_commits = self.ledger.commits();
+            let changes = Changes { drop: some, ..Changes::default() };
+            writer.commit(next, |next| self.store.commit(&changes, next))?;
+            self.drop_from_overlay(some);
+            // Whoever waits is next, and not this loop again.
+            MutexGuard::unlock_fair(writer);
+        }
+        Ok(())
+    }
+
+    /// Takes rows out of the overlay that were not changed since. The writer is locked all the while.
+    fn drop_from_overlay(&self, rows: &[DeltaRef]) {
+        for some in rows.chunks(UNSHOWN_AT_ONCE) {
+            let mut overlay = self.overlay.write();
+            for (key, account, stamp) in some {
+                overlay.drop_unchanged(*key, *account, *stamp);
+                overlay.shrink(*key);
+            }
+            RwLockWriteGuard::unlock_fair(overlay);
+        }
     }
 
     /// Has a range's segment removals that may be forgotten?
@@ -249,12 +295,7 @@ impl Inner {
         let changes = Changes { put: &[], drop: &folded, retire: retired, publish: &publish };
         writer.commit(next, |next| self.store.commit(&changes, next))?;
         self.segments.store(Arc::new(next_map));
-        let mut overlay = self.overlay.write();
-        for (key, account, stamp) in &folded {
-            overlay.drop_unchanged(*key, *account, *stamp);
-        }
-        overlay.shrink();
-        drop(overlay);
+        self.drop_from_overlay(&folded);
         drop(writer);
         remove_retired(&map, retired);
         Ok(())
@@ -268,6 +309,15 @@ fn remove_retired(map: &SegmentMap, retired: &[u64]) {
         if let Err(error) = crate::disk::remove_file(segment.path()) {
             tracing::warn!(error = error.with_causes(), "a folded segment stays until the next open");
         }
+    }
+}
+
+/// Lets go of a map of segments once no lookup reads it, so that the last to do so, who gives back tens of megabytes
+/// of memory and a file, is not a lookup. Whoever keeps one for long is not waited for.
+fn wait_for_readers(map: Arc<SegmentMap>) {
+    let until = Instant::now() + LONGEST_READ;
+    while Arc::strong_count(&map) > 1 && Instant::now() < until {
+        thread::sleep(Duration::from_micros(200));
     }
 }
 

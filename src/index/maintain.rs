@@ -127,23 +127,29 @@ impl Inner {
     /// Ranges with enough changes, or else the fullest if all changes together are too many.
     fn worth_folding(&self) -> Vec<KeyRange> {
         let worth = self.options.fold_at_changes;
-        let overlay = self.overlay.read();
-        if overlay.len() < worth {
+        let all = self.overlay.read().len();
+        if all < worth {
             return Vec::new();
         }
-        let map = self.segments.load();
-        let mut counts = vec![0; map.slots().len()];
-        for change in overlay.iter() {
-            if let Some(count) = map.position(change.entry.key).and_then(|at| counts.get_mut(at)) {
-                *count += 1;
-            }
-        }
-        let counted = || map.slots().iter().zip(&counts);
-        let worthy: Vec<_> = counted().filter(|(_, count)| **count >= worth).map(|(slot, _)| slot.range).collect();
-        if worthy.is_empty() && overlay.len() / MOST_OVERLAYS >= worth {
-            return counted().max_by_key(|(_, count)| **count).map(|(slot, _)| slot.range).into_iter().collect();
+        let counts = self.counts();
+        let worthy: Vec<_> = counts.iter().filter(|(_, count)| *count >= worth).map(|(range, _)| *range).collect();
+        if worthy.is_empty() && all / MOST_OVERLAYS >= worth {
+            return self.fullest_range().into_iter().collect();
         }
         worthy
+    }
+
+    /// The range with the most changes.
+    pub(super) fn fullest_range(&self) -> Option<KeyRange> {
+        self.counts().into_iter().max_by_key(|(_, count)| *count).map(|(range, _)| range)
+    }
+
+    /// Every range and about how many changes it has. Lookups wait for whoever waits for the overlay, so nobody
+    /// holds it for a look at every change.
+    fn counts(&self) -> Vec<(KeyRange, usize)> {
+        let map = self.segments.load();
+        let overlay = self.overlay.read();
+        map.slots().iter().map(|slot| (slot.range, overlay.count_in(slot.range))).collect()
     }
 
     /// Forgets disclosures and removals whose retention has passed.
@@ -152,10 +158,17 @@ impl Inner {
         if gone > 0 {
             tracing::info!(gone, "forgot disclosures past their retention");
         }
-        for slot in self.segments.load_full().slots() {
+        // A fold waits for those who read the map that it replaces, so nobody reads it here by then.
+        let map = self.segments.load_full();
+        let mut expired = Vec::new();
+        for slot in map.slots() {
             if self.has_expired(slot)? {
-                self.fold_range(slot.range)?;
+                expired.push(slot.range);
             }
+        }
+        drop(map);
+        for range in expired {
+            self.fold_range(range)?;
         }
         Ok(())
     }

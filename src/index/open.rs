@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 
+use super::group::Group;
 use super::maintain::{Wake, Worker};
 use super::options::Create;
 use super::segments::{FOLDER, LiveSegment, SegmentMap};
@@ -56,6 +57,7 @@ impl Index {
             store,
             ledger,
             writer: Mutex::new(Writer { state, poison: None }),
+            group: Group::default(),
             structure: Mutex::new(()),
             overlay: RwLock::new(overlay),
             segments: ArcSwap::from_pointee(segments),

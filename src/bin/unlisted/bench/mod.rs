@@ -3,11 +3,15 @@
 //! Every figure is the median of a few passes over the same work. A shared machine is noisy: quote ratios of figures
 //! from one run.
 
+mod bare;
+mod fold;
 mod import;
 mod ledger;
 mod lookup;
 mod memory;
+mod percentile;
 mod population;
+mod update;
 
 use std::path::{Path, PathBuf};
 
@@ -31,6 +35,10 @@ enum What {
     Import(import::Args),
     /// Charges, each durable before it counts.
     Ledger(ledger::Args),
+    /// Durable updates by threads that share commits, and the database alone on the same rows beside them.
+    Update(update::Args),
+    /// Lookups without and during a fold.
+    Fold(fold::Args),
 }
 
 /// What every bench takes.
@@ -49,6 +57,8 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         What::Lookup(args) => lookup::run(args),
         What::Import(args) => import::run(args),
         What::Ledger(args) => ledger::run(args),
+        What::Update(args) => update::run(args),
+        What::Fold(args) => fold::run(args),
     }
 }
 
