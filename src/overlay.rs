@@ -156,12 +156,26 @@ impl Overlay {
         self.parts.iter().flat_map(Rows::iter)
     }
 
+    /// Every change of a range.
+    pub(crate) fn in_range(&self, range: KeyRange) -> impl Iterator<Item = &Change> {
+        self.parts_of(range).iter().flat_map(Rows::iter).filter(move |change| range.contains(change.entry.key))
+    }
+
+    /// May the range have a change? `false` is certain.
+    pub(crate) fn may_have(&self, range: KeyRange) -> bool {
+        self.parts_of(range).iter().any(|part| !part.is_empty())
+    }
+
+    fn parts_of(&self, range: KeyRange) -> &[Rows] {
+        let first = (range.prefix() >> (64 - PART_BITS)) as usize;
+        let parts = 1 << PART_BITS.saturating_sub(range.bits());
+        self.parts.get(first..first + parts).unwrap_or_default()
+    }
+
     /// About how many changes a range has, without a look at each: exact for ranges of at most ten bits, and a fair
     /// share of their part for deeper ones, keys being uniform.
     pub(crate) fn count_in(&self, range: KeyRange) -> usize {
-        let first = (range.prefix() >> (64 - PART_BITS)) as usize;
-        let parts = 1 << PART_BITS.saturating_sub(range.bits());
-        let changes: usize = self.parts.iter().skip(first).take(parts).map(Rows::len).sum();
+        let changes: usize = self.parts_of(range).iter().map(Rows::len).sum();
         changes >> range.bits().saturating_sub(PART_BITS)
     }
 
@@ -226,7 +240,8 @@ mod tests {
         let quarter = KeyRange::new(1 << 62, 2).unwrap();
         let deep = KeyRange::new(5 << 52, 12).unwrap();
         assert_eq!((overlay.count_in(KeyRange::ALL), overlay.count_in(quarter)), (65_536, 16_384));
-        assert_eq!(overlay.count_in(deep), 16);
+        assert_eq!((overlay.count_in(deep), overlay.in_range(deep).count()), (16, 16));
+        assert!(overlay.may_have(quarter) && overlay.may_have(deep));
         let capacity = |overlay: &Overlay| overlay.parts.iter().map(|part| part.rows.capacity()).sum::<usize>();
         let full = capacity(&overlay);
         // What `Options::max_unfolded` says of memory: a change, its byte of the table, and seven of eight in use.
@@ -237,6 +252,7 @@ mod tests {
             overlay.shrink(row.key);
         }
         assert_eq!((overlay.len(), overlay.count_in(quarter), overlay.iter().count()), (49_152, 0, 49_152));
+        assert!(!overlay.may_have(quarter) && overlay.in_range(quarter).next().is_none());
         assert!(capacity(&overlay) <= full * 3 / 4 + 1);
     }
 }

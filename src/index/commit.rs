@@ -169,9 +169,7 @@ impl Inner {
 
     /// Commits a plan durably and then shows it to lookups. The writer is locked all the while.
     pub(super) fn write(&self, writer: &mut Writer, mut next: State, plan: &Plan) -> Result<()> {
-        let mut put: Vec<Change> = plan.new.iter().copied().collect();
-        // In the order of the database's pages, so that each of them is changed once.
-        put.sort_unstable_by_key(|change| change.entry.id());
+        let put: Vec<Change> = plan.new.iter().copied().collect();
         next.snapshot_version += u64::from(!put.is_empty());
         next.ledger_commits = self.ledger.commits();
         let changes = Changes { put: &put, drop: &plan.replaced, ..Changes::default() };
@@ -181,9 +179,9 @@ impl Inner {
         for change in put {
             overlay.set(change);
         }
-        let wakes = overlay.len() >= self.options.fold_at_changes;
+        let changes = overlay.len();
         drop(overlay);
-        if wakes {
+        if self.has_work(changes) {
             self.wake.wake();
         }
         Ok(())

@@ -20,6 +20,13 @@ const FORGET_EVERY_NS: u64 = 3_600_000_000_000;
 /// is folded even if it is not: the overlay is memory.
 const MOST_OVERLAYS: usize = 8;
 
+/// Bytes of a change in the log, about.
+const CHANGE_LOG_BYTES: usize = 44;
+/// A log is long when it has so many times the bytes of the changes that count, since later ones replaced most ...
+const LONG_LOG: usize = 4;
+/// ... and at least so many bytes.
+const MIN_LONG_LOG_BYTES: usize = 64 << 20;
+
 /// Wakes the background thread, or ends it.
 #[derive(Debug, Default)]
 pub(super) struct Wake {
@@ -124,10 +131,25 @@ impl Inner {
         Ok(())
     }
 
-    /// Ranges with enough changes, or else the fullest if all changes together are too many.
+    /// Is the log on disk much longer than the changes that count?
+    fn log_is_long(&self, changes: usize) -> bool {
+        let worth_bytes = (changes * CHANGE_LOG_BYTES * LONG_LOG).max(MIN_LONG_LOG_BYTES);
+        self.store.log().bytes() > worth_bytes as u64
+    }
+
+    /// Is there anything for the background to do, with so many changes in memory?
+    pub(super) fn has_work(&self, changes: usize) -> bool {
+        changes >= self.options.fold_at_changes || self.log_is_long(changes)
+    }
+
+    /// Ranges with enough changes, or else the fullest if all changes together are too many, or else the one that
+    /// keeps a long log from being trimmed.
     fn worth_folding(&self) -> Vec<KeyRange> {
         let worth = self.options.fold_at_changes;
         let all = self.overlay.read().len();
+        if self.log_is_long(all) {
+            return self.pinning_range().map(|(range, _)| range).into_iter().collect();
+        }
         if all < worth {
             return Vec::new();
         }
