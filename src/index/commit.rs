@@ -205,9 +205,10 @@ impl Plan {
     /// Takes a batch's changes out again, the last first.
     fn undo(&mut self, undo: Vec<(Change, Option<Change>)>, replaced_before: usize) {
         for (change, before) in undo.into_iter().rev() {
-            match before {
-                Some(before) => drop(self.new.set(before)),
-                None => drop(self.new.drop_unchanged(change.entry.key, change.entry.account, change.entry.stamp)),
+            let (key, account) = change.entry.id();
+            self.new.drop_unchanged(key, account, change.entry.stamp);
+            if let Some(before) = before {
+                self.new.set(before);
             }
         }
         self.replaced.truncate(replaced_before);

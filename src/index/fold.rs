@@ -78,6 +78,8 @@ impl Index {
         for range in ranges {
             report.add(self.inner.fold_range(range)?);
         }
+        // Also what an import left behind that put newer listings above all changes.
+        self.inner.trim_log()?;
         Ok(report)
     }
 }
@@ -133,7 +135,7 @@ impl Inner {
     }
 
     /// Removes the rows of the log that no range needs any more, some thousand in each transaction.
-    fn trim_log(&self) -> Result<()> {
+    pub(super) fn trim_log(&self) -> Result<()> {
         loop {
             let mut writer = self.writer.lock();
             writer.check()?;

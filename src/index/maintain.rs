@@ -123,6 +123,7 @@ impl Inner {
         for range in self.worth_folding() {
             self.fold_range(range)?;
         }
+        self.trim_log()?;
         let now_ns = self.clock.monotonic_ns();
         if forgot_at_ns.is_none_or(|at| now_ns.saturating_sub(at) >= FORGET_EVERY_NS) {
             *forgot_at_ns = Some(now_ns);

@@ -56,7 +56,7 @@ impl Inner {
         let overlay = self.overlay.read();
         let (rows, log) = self.store.replay()?;
         let differs = rows.iter().any(|row| overlay.get(row.entry.key, row.entry.account) != Some(row));
-        if differs || rows.len() != overlay.len() || log != *self.store.log() {
+        if differs || rows.len() != overlay.len() || log.bytes() != self.store.log().bytes() {
             return Err(crate::words::Error::DamagedRow {
                 path: self.store.path().to_owned(),
                 table: "log",

@@ -46,7 +46,7 @@ struct Put {
 }
 
 /// Where the log stands: what the rows on disk say, kept in memory.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogState {
     /// The newest row; zero before the first.
     last: u64,
@@ -55,6 +55,12 @@ pub(crate) struct LogState {
     /// Bytes of all rows that are still there.
     bytes: u64,
     folded: Vec<(KeyRange, u64)>,
+}
+
+impl Default for LogState {
+    fn default() -> Self {
+        Self { last: 0, first: 1, bytes: 0, folded: Vec::new() }
+    }
 }
 
 impl LogState {
@@ -230,4 +236,89 @@ pub(super) fn adopt_delta(db: &Db) -> Result<()> {
         append(db, txn, &mut state, &rows, &[])?;
         delta::remove(db, txn)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::DbOptions;
+    use crate::words::{Flags, OptIns, Version};
+
+    fn change(key: u128, version: u64) -> Change {
+        let (key, version) = (Key::from_u128(key << 96), Version::new(version).unwrap());
+        Change {
+            entry: Entry::new(key, 1.into(), version, Flags::live(OptIns::SEARCH)),
+            known_bits: 128,
+            removed_at_s: 0,
+        }
+    }
+
+    fn fresh() -> (tempfile::TempDir, Db, LogState) {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::create(&dir.path().join("log"), DbOptions { cache_bytes: 1 << 20, check: true }).unwrap();
+        (dir, db, LogState::default())
+    }
+
+    fn read(db: &Db) -> (Vec<Change>, LogState) {
+        let (overlay, state) = db.read(|txn| replay(db, txn)).unwrap();
+        let mut changes: Vec<_> = overlay.iter().copied().collect();
+        changes.sort_by_key(|change| change.entry.id());
+        (changes, state)
+    }
+
+    #[test]
+    fn the_newest_change_counts_and_a_dropped_one_does_not() {
+        let (_dir, db, mut state) = fresh();
+        let dropped = |change: Change| (change.entry.key, change.entry.account, change.entry.stamp);
+        db.write(|txn| append(&db, txn, &mut state, &[change(1, 1), change(2, 1), change(3, 1)], &[])).unwrap();
+        db.write(|txn| append(&db, txn, &mut state, &[change(2, 2)], &[dropped(change(1, 1))])).unwrap();
+        // Changed since: another drop of the first version leaves the second.
+        db.write(|txn| append(&db, txn, &mut state, &[], &[dropped(change(2, 1))])).unwrap();
+        assert_eq!(read(&db), (vec![change(2, 2), change(3, 1)], state));
+    }
+
+    #[test]
+    fn what_a_fold_notes_counts_no_more_until_it_changes_again_and_rows_go_when_nobody_needs_them() {
+        let (_dir, db, mut state) = fresh();
+        let (low, high) = (KeyRange::new(0, 1).unwrap(), KeyRange::new(1 << 63, 1).unwrap());
+        let (one, far) = (1, 1 << 31 | 1);
+        db.write(|txn| append(&db, txn, &mut state, &[change(one, 1), change(far, 1)], &[])).unwrap();
+        let folded_to = state.last();
+        db.write(|txn| append(&db, txn, &mut state, &[change(one, 2)], &[])).unwrap();
+        db.write(|txn| note_folded(&db, txn, &mut state, (low, folded_to))).unwrap();
+        assert_eq!(read(&db), (vec![change(one, 2), change(far, 1)], state.clone()));
+        let quarter = KeyRange::new(1 << 62, 2).unwrap();
+        assert_eq!((state.folded_to(low), state.folded_to(quarter), state.folded_to(high)), (1, 1, 0));
+        db.write(|txn| note_folded(&db, txn, &mut state, (high, 2))).unwrap();
+        db.write(|txn| trim(&db, txn, &mut state, 1)).unwrap();
+        assert_eq!((state.first, state.folded.as_slice()), (2, &[(high, 2)][..]));
+        assert_eq!(read(&db), (vec![change(one, 2)], state.clone()));
+        // An empty log goes on counting where a note left off.
+        db.write(|txn| note_folded(&db, txn, &mut state, (low, 2))).unwrap();
+        db.write(|txn| trim(&db, txn, &mut state, 2)).unwrap();
+        assert_eq!((state.bytes(), state.has_rows_to(u64::MAX)), (0, false));
+        let (changes, mut state) = read(&db);
+        assert!(changes.is_empty());
+        db.write(|txn| append(&db, txn, &mut state, &[change(one, 3)], &[])).unwrap();
+        assert_eq!(read(&db).0, [change(one, 3)]);
+    }
+
+    #[test]
+    fn a_large_transaction_is_cut_into_rows_that_fit() {
+        let (_dir, db, mut state) = fresh();
+        let longest = |i: u128| Change {
+            entry: Entry::new(
+                Key::from_u128(u128::MAX - i),
+                AccountId::from_bytes([0xff; 16]),
+                Version::MAX,
+                Flags::removed(63),
+            ),
+            known_bits: 128,
+            removed_at_s: u64::MAX,
+        };
+        let changes: Vec<_> = (0..2_500).rev().map(longest).collect();
+        db.write(|txn| append(&db, txn, &mut state, &changes, &[])).unwrap();
+        assert_eq!(state.last(), 3);
+        assert_eq!(read(&db), (changes, state));
+    }
 }
