@@ -4,7 +4,7 @@
 
 use hashbrown::HashTable;
 
-use crate::segment::keys::mask_key;
+use crate::segment::keys::{KeyRange, mask_key};
 use crate::words::{AccountId, Entry, Key, Stamp};
 
 /// The newest state of one listing, not yet in a segment.
@@ -24,18 +24,19 @@ impl Change {
     }
 }
 
-/// All changes, found by key.
+/// Changes found by key: those of one part of the keys, or of one transaction.
 #[derive(Debug, Default)]
-pub(crate) struct Overlay {
-    /// Keys are uniform already: their first half is the hash.
+pub(crate) struct Rows {
+    /// Keys are uniform already: their first half, turned around, is the hash. The table takes its bits from both
+    /// ends, and the bits that begin a key are the same for all of a part.
     rows: HashTable<Change>,
 }
 
-const fn hash(change: &Change) -> u64 {
-    change.entry.key.hi
+const fn hash(key: Key) -> u64 {
+    key.hi.rotate_left(32)
 }
 
-impl Overlay {
+impl Rows {
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
@@ -47,7 +48,7 @@ impl Overlay {
     /// Every change of the key, one for each account.
     #[inline]
     pub(crate) fn of_key(&self, key: Key) -> impl Iterator<Item = &Change> {
-        self.rows.iter_hash(key.hi).filter(move |change| change.is_of(key))
+        self.rows.iter_hash(hash(key)).filter(move |change| change.is_of(key))
     }
 
     /// The change of one listing.
@@ -59,11 +60,11 @@ impl Overlay {
     pub(crate) fn set(&mut self, change: Change) -> Option<Change> {
         let key = change.entry.key;
         let account = change.entry.account;
-        let old = self.rows.find_mut(key.hi, |row| row.entry.account == account && row.is_of(key));
+        let old = self.rows.find_mut(hash(key), |row| row.entry.account == account && row.is_of(key));
         match old {
             Some(row) => Some(std::mem::replace(row, change)),
             None => {
-                self.rows.insert_unique(key.hi, change, hash);
+                self.rows.insert_unique(hash(key), change, |row| hash(row.entry.key));
                 None
             }
         }
@@ -72,7 +73,7 @@ impl Overlay {
     /// Drops a change unless it was changed again since.
     pub(crate) fn drop_unchanged(&mut self, key: Key, account: AccountId, stamp: Stamp) -> bool {
         let same = |row: &Change| row.entry.key == key && row.entry.account == account && row.entry.stamp == stamp;
-        self.rows.find_entry(key.hi, same).is_ok_and(|row| {
+        self.rows.find_entry(hash(key), same).is_ok_and(|row| {
             row.remove();
             true
         })
@@ -83,9 +84,105 @@ impl Overlay {
     }
 
     /// Gives memory back after many changes were dropped.
-    pub(crate) fn shrink(&mut self) {
-        if self.rows.capacity() > 4 * self.rows.len().max(1024) {
-            self.rows.shrink_to(2 * self.rows.len(), hash);
+    fn shrink(&mut self) {
+        if self.rows.capacity() > 4 * self.rows.len().max(4) {
+            self.rows.shrink_to(2 * self.rows.len(), |row| hash(row.entry.key));
+        }
+    }
+}
+
+/// Bits at the beginning of a key that choose its part.
+const PART_BITS: u8 = 10;
+
+/// All changes that are in no segment yet.
+///
+/// In parts, because a table that grows moves all it has while lookups wait: of four million changes that would be
+/// a tenth of a second, and a part has four thousand of them.
+#[derive(Debug)]
+pub(crate) struct Overlay {
+    parts: Vec<Rows>,
+    len: usize,
+}
+
+impl Default for Overlay {
+    fn default() -> Self {
+        Self { parts: (0..1 << PART_BITS).map(|_| Rows::default()).collect(), len: 0 }
+    }
+}
+
+impl Overlay {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn part(&self, key: Key) -> Option<&Rows> {
+        self.parts.get((key.hi >> (64 - PART_BITS)) as usize)
+    }
+
+    fn part_mut(&mut self, key: Key) -> Option<&mut Rows> {
+        self.parts.get_mut((key.hi >> (64 - PART_BITS)) as usize)
+    }
+
+    /// Every change of the key, one for each account.
+    #[inline]
+    pub(crate) fn of_key(&self, key: Key) -> impl Iterator<Item = &Change> {
+        self.part(key).into_iter().flat_map(move |part| part.of_key(key))
+    }
+
+    /// The change of one listing.
+    pub(crate) fn get(&self, key: Key, account: AccountId) -> Option<&Change> {
+        self.part(key)?.get(key, account)
+    }
+
+    /// Sets the newest state of a listing; returns the one it stands for now.
+    pub(crate) fn set(&mut self, change: Change) -> Option<Change> {
+        let old = self.part_mut(change.entry.key)?.set(change);
+        self.len += usize::from(old.is_none());
+        old
+    }
+
+    /// Drops a change unless it was changed again since.
+    pub(crate) fn drop_unchanged(&mut self, key: Key, account: AccountId, stamp: Stamp) -> bool {
+        let dropped = self.part_mut(key).is_some_and(|part| part.drop_unchanged(key, account, stamp));
+        self.len -= usize::from(dropped);
+        dropped
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Change> {
+        self.parts.iter().flat_map(Rows::iter)
+    }
+
+    /// Every change of a range.
+    pub(crate) fn in_range(&self, range: KeyRange) -> impl Iterator<Item = &Change> {
+        self.parts_of(range).iter().flat_map(Rows::iter).filter(move |change| range.contains(change.entry.key))
+    }
+
+    /// May the range have a change? `false` is certain.
+    pub(crate) fn may_have(&self, range: KeyRange) -> bool {
+        self.parts_of(range).iter().any(|part| !part.is_empty())
+    }
+
+    fn parts_of(&self, range: KeyRange) -> &[Rows] {
+        let first = (range.prefix() >> (64 - PART_BITS)) as usize;
+        let parts = 1 << PART_BITS.saturating_sub(range.bits());
+        self.parts.get(first..first + parts).unwrap_or_default()
+    }
+
+    /// About how many changes a range has, without a look at each: exact for ranges of at most ten bits, and a fair
+    /// share of their part for deeper ones, keys being uniform.
+    pub(crate) fn count_in(&self, range: KeyRange) -> usize {
+        let changes: usize = self.parts_of(range).iter().map(Rows::len).sum();
+        changes >> range.bits().saturating_sub(PART_BITS)
+    }
+
+    /// Gives the memory of a range back after many of its changes were dropped. One part at a time moves.
+    pub(crate) fn shrink(&mut self, key: Key) {
+        if let Some(part) = self.part_mut(key) {
+            part.shrink();
         }
     }
 }
@@ -132,6 +229,32 @@ mod tests {
         let new = change(1, 1, 2, 128).entry;
         assert!(overlay.drop_unchanged(new.key, new.account, new.stamp));
         assert!(overlay.is_empty());
-        overlay.shrink();
+        overlay.shrink(new.key);
+    }
+
+    #[test]
+    fn counts_are_kept_for_every_range_and_memory_is_given_back() {
+        let mut overlay = Overlay::default();
+        let at = |i: u64| change(u128::from(i) << 112 | u128::from(i), i, 1, 128);
+        for i in 0..65_536 {
+            assert_eq!(overlay.set(at(i)), None);
+        }
+        let quarter = KeyRange::new(1 << 62, 2).unwrap();
+        let deep = KeyRange::new(5 << 52, 12).unwrap();
+        assert_eq!((overlay.count_in(KeyRange::ALL), overlay.count_in(quarter)), (65_536, 16_384));
+        assert_eq!((overlay.count_in(deep), overlay.in_range(deep).count()), (16, 16));
+        assert!(overlay.may_have(quarter) && overlay.may_have(deep));
+        let capacity = |overlay: &Overlay| overlay.parts.iter().map(|part| part.rows.capacity()).sum::<usize>();
+        let full = capacity(&overlay);
+        // What `Options::max_unfolded` says of memory: a change, its byte of the table, and seven of eight in use.
+        assert_eq!(size_of::<Change>(), 56);
+        for i in 16_384..32_768 {
+            let row = at(i).entry;
+            assert!(overlay.drop_unchanged(row.key, row.account, row.stamp));
+            overlay.shrink(row.key);
+        }
+        assert_eq!((overlay.len(), overlay.count_in(quarter), overlay.iter().count()), (49_152, 0, 49_152));
+        assert!(!overlay.may_have(quarter) && overlay.in_range(quarter).next().is_none());
+        assert!(capacity(&overlay) <= full * 4 / 5);
     }
 }

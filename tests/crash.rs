@@ -19,6 +19,8 @@ use unlisted::{
 const CHILD_DIR: &str = "UNLISTED_CRASH_DIR";
 const CHILD_SEED: &str = "UNLISTED_CRASH_SEED";
 const CHILD_START: &str = "UNLISTED_CRASH_START";
+/// Steps of each thread to begin with, separated by commas: the child is to run threads.
+const CHILD_THREADS: &str = "UNLISTED_CRASH_THREADS";
 const NUMBERS: u64 = 40;
 const BURST: u64 = 1_000_000;
 
@@ -111,6 +113,9 @@ fn child() {
     let number = |name| std::env::var(name).unwrap().parse::<u64>().unwrap();
     let (seed, start) = (number(CHILD_SEED), number(CHILD_START));
     let index = open(Path::new(&dir));
+    if let Ok(starts) = std::env::var(CHILD_THREADS) {
+        return run_threads(&index, starts.split(',').map(|start| start.parse().unwrap()));
+    }
     for step in start.. {
         run(&index, seed, step);
         println!("\ndone {step}");
@@ -120,23 +125,97 @@ fn child() {
 
 /// Runs a child until it is killed; returns the last step it acknowledged.
 fn run_child(dir: &Path, seed: u64, start: u64, life: Duration) -> Option<u64> {
+    let env = [(CHILD_SEED, seed.to_string()), (CHILD_START, start.to_string())];
+    kill_child(dir, &env, life).last().and_then(|step| step.parse().ok())
+}
+
+/// Runs a child until it is killed; returns what it said was done.
+fn kill_child(dir: &Path, env: &[(&str, String)], life: Duration) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["child", "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD_DIR, dir)
-        .env(CHILD_SEED, seed.to_string())
-        .env(CHILD_START, start.to_string())
+        .envs(env.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let stdout = child.stdout.take().unwrap();
     let reader = std::thread::spawn(move || {
         let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-        lines.filter_map(|line| line.strip_prefix("done ").and_then(|step| step.parse().ok())).last()
+        lines.filter_map(|line| line.strip_prefix("done ").map(str::to_owned)).collect()
     });
     std::thread::sleep(life);
     child.kill().unwrap();
     child.wait().unwrap();
     reader.join().unwrap()
+}
+
+/// Numbers of each thread. A step gives all of them the same opt-ins, which name the step.
+const OF_THREAD: u64 = 7;
+
+fn opt_ins_of_step(step: u64) -> OptIns {
+    OptIns::from_bits_truncate((1 + step % 63) as u8)
+}
+
+/// Threads whose updates share commits, while another folds.
+fn run_threads(index: &Index, starts: impl Iterator<Item = u64>) {
+    let threads = starts.enumerate().map(|(thread, start)| {
+        let index = index.clone();
+        std::thread::spawn(move || {
+            for step in start.. {
+                index
+                    .update(|batch| {
+                        (0..OF_THREAD).try_for_each(|i| {
+                            let number = common::number(1_000 + thread as u64 * OF_THREAD + i);
+                            batch.put(number, AccountId::from(i), opt_ins_of_step(step), step + 1)
+                        })
+                    })
+                    .unwrap();
+                println!("\ndone {thread} {step}");
+            }
+        })
+    });
+    let _threads: Vec<_> = threads.collect();
+    loop {
+        index.fold().unwrap();
+        std::thread::sleep(Duration::from_millis(7));
+    }
+}
+
+#[test]
+fn a_killed_process_loses_no_update_of_a_shared_commit() {
+    const THREADS: usize = 6;
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let mut next = [0_u64; THREADS];
+    for round in 0..kills() {
+        let life = Duration::from_millis(30 + random(7, round, 9) % 300);
+        let starts = next.map(|step| step.to_string()).join(",");
+        let env = [(CHILD_SEED, "0".to_owned()), (CHILD_START, "0".to_owned()), (CHILD_THREADS, starts)];
+        for line in kill_child(dir.path(), &env, life) {
+            // A line may be cut short by the kill, but then it is the last one and its number too small.
+            let Some((thread, step)) = line.split_once(' ') else { continue };
+            if let (Ok(thread), Ok(step)) = (thread.parse::<usize>(), step.parse::<u64>()) {
+                next[thread] = next[thread].max(step + 1);
+            }
+        }
+        let index = open(dir.path());
+        for (thread, next) in next.iter_mut().enumerate() {
+            let of_number = |i| {
+                let number = common::number(1_000 + thread as u64 * OF_THREAD + i);
+                let shown = |purpose| !common::ask(&index, purpose, &[number]).is_empty();
+                Purpose::ALL.into_iter().filter(|purpose| shown(*purpose)).map(OptIns::from).collect::<OptIns>()
+            };
+            let found: Vec<OptIns> = (0..OF_THREAD).map(of_number).collect();
+            let all = |opt_ins: OptIns| found.iter().all(|of_number| *of_number == opt_ins);
+            let before = next.checked_sub(1).map_or(OptIns::empty(), opt_ins_of_step);
+            if !all(before) {
+                assert!(all(opt_ins_of_step(*next)), "round {round}, thread {thread}, step {next}: {found:?}");
+                *next += 1;
+            }
+        }
+        index.verify(|_, _| ()).unwrap();
+    }
+    assert!(next.iter().sum::<u64>() > 0, "no child lived long enough to do anything");
 }
 
 type Model = BTreeMap<(u64, u64), OptIns>;

@@ -26,6 +26,7 @@ fn child() {
     let index = open(Path::new(&dir));
     match std::env::var(CHILD_ROLE).unwrap().as_str() {
         "updates" => fill_the_index(&index),
+        "together" => fill_the_index_together(&index),
         _ => fill_the_ledger(&index),
     }
     println!("\nchild saw it");
@@ -52,6 +53,34 @@ fn fill_the_index(index: &Index) {
     let hashes: Vec<PhoneHash> =
         (acknowledged * 500 - 500..acknowledged * 500 + 500).map(common::number).collect();
     assert_eq!(common::ask(index, Purpose::Search, &hashes).len(), 500);
+}
+
+/// Threads whose updates share commits. Thread `t` writes numbers from `t` million on.
+fn fill_the_index_together(index: &Index) {
+    let threads: Vec<_> = (1..=8_u64)
+        .map(|thread| {
+            let index = index.clone();
+            std::thread::spawn(move || {
+                let first = thread * 1_000_000;
+                let failed = |i| put(&index, first + i * 500).err().map(|error| (i, error));
+                let (acknowledged, error) = (0..).find_map(failed).unwrap();
+                assert!(matches!(put(&index, 90_000_000 + first), Err(Error::Poisoned { what: "index", .. })));
+                let hashes: Vec<PhoneHash> =
+                    (0..500).map(|i| common::number(first + acknowledged * 500 + i)).collect();
+                assert!(common::ask(&index, Purpose::Search, &hashes).is_empty(), "what failed is not visible");
+                println!("\nthread {thread} {acknowledged}");
+                error
+            })
+        })
+        .collect();
+    let errors: Vec<Error> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let failed = errors.iter().filter(|error| matches!(error, Error::Database { .. })).count();
+    let poisoned = errors.iter().filter(|error| matches!(error, Error::Poisoned { what: "index", .. })).count();
+    assert_eq!(
+        (failed, poisoned),
+        (1, 7),
+        "one transaction failed, and all that were in it or behind it: {errors:?}"
+    );
 }
 
 fn fill_the_ledger(index: &Index) {
@@ -92,6 +121,25 @@ fn a_failed_update_changes_nothing_and_poisons_the_writer() {
     let index = open(dir.path());
     assert_eq!(index.stats().unwrap().listings, acknowledged * 500);
     assert_eq!(put(&index, acknowledged * 500).unwrap().applied, 500);
+}
+
+#[test]
+fn a_failed_commit_fails_every_update_that_shared_it() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let size = std::fs::metadata(dir.path().join("index.redb")).unwrap().len();
+    let text = run(dir.path(), "together", size / 1_024 + 2_000);
+    let index = open(dir.path());
+    for thread in 1..=8_u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("thread {thread} ")));
+        let acknowledged: u64 = line.unwrap().parse().unwrap();
+        let first = thread * 1_000_000;
+        let hashes = |count: u64| (first..first + count * 500).map(common::number).collect::<Vec<_>>();
+        let found = common::ask(&index, Purpose::Search, &hashes(acknowledged + 1)).len() as u64;
+        // The last one failed, so it is in whole or not at all.
+        assert!([acknowledged * 500, acknowledged * 500 + 500].contains(&found), "thread {thread}: {found}");
+    }
+    index.verify(|_, _| ()).unwrap();
 }
 
 #[test]

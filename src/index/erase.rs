@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::update::Plan;
+use super::commit::Plan;
 use super::{Index, Inner};
 use crate::overlay::{Change, Overlay};
 use crate::segment::keys::mask_key;
@@ -100,7 +100,7 @@ fn plan(found: &Found, removed_at_s: u64) -> Plan {
         let newest = listings.iter().map(|(entry, _)| entry.version()).max().unwrap_or_default();
         for (entry, known_bits) in listings.iter().filter(|(entry, _)| !entry.flags().is_removed()) {
             let entry = Entry::new(entry.key, entry.account, newest, Flags::removed(0));
-            plan.new.insert(entry.id(), Change { entry, known_bits: *known_bits, removed_at_s });
+            plan.new.set(Change { entry, known_bits: *known_bits, removed_at_s });
         }
     }
     plan

@@ -1,6 +1,10 @@
 //! Folding: the changes of one range and its segment become its next segment, or its next two.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{MutexGuard, RwLockWriteGuard};
 
 use super::segments::{LiveSegment, RangeSlot, SegmentMap};
 use super::{Index, Inner};
@@ -12,6 +16,13 @@ use crate::segment::sort::sort_entries;
 use crate::segment::tombstone;
 use crate::store::{Changes, DeltaRef, SegmentRow};
 use crate::words::{Entry, Error, Flags, Result, Stamp};
+
+/// Changes that leave the overlay while updates wait: some hundreds of microseconds.
+const HIDDEN_AT_ONCE: usize = 4_096;
+/// Changes that leave the overlay while lookups wait: some tens of microseconds.
+const UNSHOWN_AT_ONCE: usize = 256;
+/// How long a fold waits for lookups that still read what it replaced.
+const LONGEST_READ: Duration = Duration::from_secs(1);
 
 /// What a fold did.
 ///
@@ -68,6 +79,8 @@ impl Index {
         for range in ranges {
             report.add(self.inner.fold_range(range)?);
         }
+        // Also what an import left behind that put newer listings above all changes.
+        self.inner.trim_log()?;
         Ok(report)
     }
 }
@@ -76,12 +89,16 @@ impl Inner {
     /// Folds one range of the current map. Nothing happens if there is nothing to fold, or if the range was
     /// split meanwhile.
     pub(super) fn fold_range(&self, range: KeyRange) -> Result<FoldReport> {
-        let _structure = self.structure.lock();
+        self.fold_locked(&self.structure.lock(), range)
+    }
+
+    /// [`Inner::fold_range`] for whoever has the lock already.
+    pub(super) fn fold_locked(&self, _structure: &MutexGuard<'_, ()>, range: KeyRange) -> Result<FoldReport> {
         let map = self.segments.load_full();
         let Some(slot) = map.slots().iter().find(|slot| slot.range == range) else {
             return Ok(FoldReport::default());
         };
-        let changes = self.store.delta(range)?;
+        let (changes, folded_to) = self.unfolded(range);
         if changes.is_empty() && !self.has_expired(slot)? {
             return Ok(FoldReport::default());
         }
@@ -90,10 +107,76 @@ impl Inner {
         let (merged, forgotten) = self.merge(slot, changes)?;
         let rows = self.plan_segments(range, &merged)?;
         let new = self.publish_all(&rows, &merged)?;
+        drop(merged);
         let retired: Vec<u64> = slot.segment.iter().map(|segment| segment.generation()).collect();
-        let folded_rows = folded.len();
-        self.swap(false, &retired, &rows, &new, |_| Ok(folded))?;
-        Ok(FoldReport { ranges: 1, segments: new.len(), folded: folded_rows, forgotten })
+        self.swap_folded(false, Some((range, folded_to)), &retired, &rows, &new, |_| Ok(Vec::new()))?;
+        self.hide_folded(&folded);
+        self.trim_log()?;
+        wait_for_readers(map);
+        Ok(FoldReport { ranges: 1, segments: new.len(), folded: folded.len(), forgotten })
+    }
+
+    /// The changes of a range, and the row of the log up to which these are all there are.
+    fn unfolded(&self, range: KeyRange) -> (Vec<Change>, u64) {
+        // The writer's lock keeps the two together. Nobody waits to change the overlay, so no lookup waits either.
+        let _writer = self.writer.lock();
+        let changes = self.overlay.read().in_range(range).copied().collect();
+        (changes, self.store.log().last())
+    }
+
+    /// Takes changes out of the overlay that the segments hold now, some at a time, so that neither updates nor
+    /// lookups wait long. Until then a change and its segment say the same.
+    fn hide_folded(&self, folded: &[DeltaRef]) {
+        for some in folded.chunks(HIDDEN_AT_ONCE) {
+            let writer = self.writer.lock();
+            self.drop_from_overlay(some);
+            // Whoever waits is next, and not this loop again.
+            MutexGuard::unlock_fair(writer);
+        }
+    }
+
+    /// Removes the rows of the log that no range needs any more, some thousand in each transaction.
+    pub(super) fn trim_log(&self) -> Result<()> {
+        loop {
+            let mut writer = self.writer.lock();
+            writer.check()?;
+            let trim_to = self.log_needed_from().saturating_sub(1);
+            if !self.store.log().has_rows_to(trim_to) {
+                return Ok(());
+            }
+            let mut next = writer.state.clone();
+            next.ledger_commits = self.ledger.commits();
+            let changes = Changes { trim_to, ..Changes::default() };
+            writer.commit(next, |next| self.store.commit(&changes, next))?;
+            MutexGuard::unlock_fair(writer);
+        }
+    }
+
+    /// The first row of the log that may hold a change that counts. The writer is locked, so it stays so.
+    fn log_needed_from(&self) -> u64 {
+        let oldest = self.pinning_range().map(|(_, folded_to)| folded_to);
+        oldest.unwrap_or_else(|| self.store.log().last()) + 1
+    }
+
+    /// Of the ranges with changes the one that keeps most of the log, and the row up to which it is folded.
+    pub(super) fn pinning_range(&self) -> Option<(KeyRange, u64)> {
+        let map = self.segments.load();
+        let overlay = self.overlay.read();
+        let log = self.store.log();
+        let changed = map.slots().iter().map(|slot| slot.range).filter(|range| overlay.may_have(*range));
+        changed.map(|range| (range, log.folded_to(range))).min_by_key(|(_, folded_to)| *folded_to)
+    }
+
+    /// Takes rows out of the overlay that were not changed since. The writer is locked all the while.
+    fn drop_from_overlay(&self, rows: &[DeltaRef]) {
+        for some in rows.chunks(UNSHOWN_AT_ONCE) {
+            let mut overlay = self.overlay.write();
+            for (key, account, stamp) in some {
+                overlay.drop_unchanged(*key, *account, *stamp);
+                overlay.shrink(*key);
+            }
+            RwLockWriteGuard::unlock_fair(overlay);
+        }
     }
 
     /// Has a range's segment removals that may be forgotten?
@@ -218,16 +301,29 @@ impl Inner {
         self.writer.lock().state.index_id
     }
 
-    /// One transaction that swaps segments in the manifest and drops folded changes; then the same in memory,
-    /// segments first, so that a lookup never sees neither. `folded` names the changes that the new segments make
-    /// superfluous, while no update can add one.
+    /// [`Inner::swap_folded`] for an import, which is not about one range.
     pub(super) fn swap(
         &self,
         content_changes: bool,
         retired: &[u64],
         rows: &[SegmentRow],
         new: &[Arc<LiveSegment>],
-        folded: impl FnOnce(&SegmentMap) -> Result<Vec<DeltaRef>>,
+        superseded: impl FnOnce(&SegmentMap) -> Result<Vec<DeltaRef>>,
+    ) -> Result<()> {
+        self.swap_folded(content_changes, None, retired, rows, new, superseded)
+    }
+
+    /// One transaction that swaps segments in the manifest; then the same in memory. A fold names its range and how
+    /// far it is folded. `superseded` names changes that the new listings are newer than, while no update can add
+    /// one.
+    fn swap_folded(
+        &self,
+        content_changes: bool,
+        folded: Option<(KeyRange, u64)>,
+        retired: &[u64],
+        rows: &[SegmentRow],
+        new: &[Arc<LiveSegment>],
+        superseded: impl FnOnce(&SegmentMap) -> Result<Vec<DeltaRef>>,
     ) -> Result<()> {
         let mut writer = self.writer.lock();
         writer.check()?;
@@ -241,16 +337,13 @@ impl Inner {
         let mut next = writer.state.clone();
         next.ledger_commits = self.ledger.commits();
         next.snapshot_version += u64::from(content_changes);
-        let folded = folded(&next_map)?;
-        let changes = Changes { put: &[], drop: &folded, retire: retired, publish: &publish };
+        let superseded = superseded(&next_map)?;
+        let changes =
+            Changes { drop: &superseded, folded, retire: retired, publish: &publish, ..Changes::default() };
         writer.commit(next, |next| self.store.commit(&changes, next))?;
         self.segments.store(Arc::new(next_map));
-        let mut overlay = self.overlay.write();
-        for (key, account, stamp) in &folded {
-            overlay.drop_unchanged(*key, *account, *stamp);
-        }
-        overlay.shrink();
-        drop(overlay);
+        // Segments first, so that a lookup never sees neither.
+        self.drop_from_overlay(&superseded);
         drop(writer);
         remove_retired(&map, retired);
         Ok(())
@@ -264,6 +357,15 @@ fn remove_retired(map: &SegmentMap, retired: &[u64]) {
         if let Err(error) = crate::disk::remove_file(segment.path()) {
             tracing::warn!(error = error.with_causes(), "a folded segment stays until the next open");
         }
+    }
+}
+
+/// Lets go of a map of segments once no lookup reads it, so that the last to do so, who gives back tens of megabytes
+/// of memory and a file, is not a lookup. Whoever keeps one for long is not waited for.
+fn wait_for_readers(map: Arc<SegmentMap>) {
+    let until = Instant::now() + LONGEST_READ;
+    while Arc::strong_count(&map) > 1 && Instant::now() < until {
+        thread::sleep(Duration::from_micros(200));
     }
 }
 

@@ -20,6 +20,13 @@ const FORGET_EVERY_NS: u64 = 3_600_000_000_000;
 /// is folded even if it is not: the overlay is memory.
 const MOST_OVERLAYS: usize = 8;
 
+/// Bytes of a change in the log, about.
+const CHANGE_LOG_BYTES: usize = 44;
+/// A log is long when it has so many times the bytes of the changes that count, since later ones replaced most ...
+const LONG_LOG: usize = 4;
+/// ... and at least so many bytes.
+const MIN_LONG_LOG_BYTES: usize = 64 << 20;
+
 /// Wakes the background thread, or ends it.
 #[derive(Debug, Default)]
 pub(super) struct Wake {
@@ -116,6 +123,7 @@ impl Inner {
         for range in self.worth_folding() {
             self.fold_range(range)?;
         }
+        self.trim_log()?;
         let now_ns = self.clock.monotonic_ns();
         if forgot_at_ns.is_none_or(|at| now_ns.saturating_sub(at) >= FORGET_EVERY_NS) {
             *forgot_at_ns = Some(now_ns);
@@ -124,26 +132,47 @@ impl Inner {
         Ok(())
     }
 
-    /// Ranges with enough changes, or else the fullest if all changes together are too many.
+    /// Is the log on disk much longer than the changes that count?
+    fn log_is_long(&self, changes: usize) -> bool {
+        let worth_bytes = (changes * CHANGE_LOG_BYTES * LONG_LOG).max(MIN_LONG_LOG_BYTES);
+        self.store.log().bytes() > worth_bytes as u64
+    }
+
+    /// Is there anything for the background to do, with so many changes in memory?
+    pub(super) fn has_work(&self, changes: usize) -> bool {
+        changes >= self.options.fold_at_changes || self.log_is_long(changes)
+    }
+
+    /// Ranges with enough changes, or else the fullest if all changes together are too many, or else the one that
+    /// keeps a long log from being trimmed.
     fn worth_folding(&self) -> Vec<KeyRange> {
         let worth = self.options.fold_at_changes;
-        let overlay = self.overlay.read();
-        if overlay.len() < worth {
+        let all = self.overlay.read().len();
+        if self.log_is_long(all) {
+            return self.pinning_range().map(|(range, _)| range).into_iter().collect();
+        }
+        if all < worth {
             return Vec::new();
         }
-        let map = self.segments.load();
-        let mut counts = vec![0; map.slots().len()];
-        for change in overlay.iter() {
-            if let Some(count) = map.position(change.entry.key).and_then(|at| counts.get_mut(at)) {
-                *count += 1;
-            }
-        }
-        let counted = || map.slots().iter().zip(&counts);
-        let worthy: Vec<_> = counted().filter(|(_, count)| **count >= worth).map(|(slot, _)| slot.range).collect();
-        if worthy.is_empty() && overlay.len() / MOST_OVERLAYS >= worth {
-            return counted().max_by_key(|(_, count)| **count).map(|(slot, _)| slot.range).into_iter().collect();
+        let counts = self.counts();
+        let worthy: Vec<_> = counts.iter().filter(|(_, count)| *count >= worth).map(|(range, _)| *range).collect();
+        if worthy.is_empty() && all / MOST_OVERLAYS >= worth {
+            return self.fullest_range().into_iter().collect();
         }
         worthy
+    }
+
+    /// The range with the most changes.
+    pub(super) fn fullest_range(&self) -> Option<KeyRange> {
+        self.counts().into_iter().max_by_key(|(_, count)| *count).map(|(range, _)| range)
+    }
+
+    /// Every range and about how many changes it has. Lookups wait for whoever waits for the overlay, so nobody
+    /// holds it for a look at every change.
+    fn counts(&self) -> Vec<(KeyRange, usize)> {
+        let map = self.segments.load();
+        let overlay = self.overlay.read();
+        map.slots().iter().map(|slot| (slot.range, overlay.count_in(slot.range))).collect()
     }
 
     /// Forgets disclosures and removals whose retention has passed.
@@ -152,10 +181,17 @@ impl Inner {
         if gone > 0 {
             tracing::info!(gone, "forgot disclosures past their retention");
         }
-        for slot in self.segments.load_full().slots() {
+        // A fold waits for those who read the map that it replaces, so nobody reads it here by then.
+        let map = self.segments.load_full();
+        let mut expired = Vec::new();
+        for slot in map.slots() {
             if self.has_expired(slot)? {
-                self.fold_range(slot.range)?;
+                expired.push(slot.range);
             }
+        }
+        drop(map);
+        for range in expired {
+            self.fold_range(range)?;
         }
         Ok(())
     }

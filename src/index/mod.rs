@@ -3,8 +3,10 @@
 //! `open` ties the files together, `lookup` answers, `update` and `erase` write, `import` and `fold` build
 //! segments, `maintain` does so in the background, `verify` and `stats` look without changing anything.
 
+mod commit;
 mod erase;
 mod fold;
+mod group;
 mod import;
 mod inspect;
 mod lookup;
@@ -79,6 +81,8 @@ pub(crate) struct Inner {
     ledger: RedbLedger,
     /// One writer at a time. Locked after `structure`, before `overlay`.
     writer: Mutex<Writer>,
+    /// Updates that wait for the writer; the first of them commits for all.
+    group: group::Group<commit::Prepared, Result<UpdateReport>>,
     /// One fold, import or erasure at a time. Locked before `writer`.
     structure: Mutex<()>,
     /// Lookups read it before `segments`; folds change `segments` before it.

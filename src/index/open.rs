@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 
+use super::group::Group;
 use super::maintain::{Wake, Worker};
 use super::options::Create;
 use super::segments::{FOLDER, LiveSegment, SegmentMap};
@@ -15,8 +16,6 @@ use super::stats::Seen;
 use super::{Index, Inner, Options, Writer, import};
 use crate::disk::{self, DirLock};
 use crate::ledger::{self, LedgerOptions, LedgerState, RedbLedger};
-use crate::overlay::Overlay;
-use crate::segment::keys::KeyRange;
 use crate::store::{self, Changes, State, Store};
 use crate::words::{Error, KeyRing, Result};
 
@@ -36,7 +35,7 @@ impl Index {
         let ring = KeyRing::new(&options.secret);
         create_if_wanted(dir, &options, &ring)?;
 
-        let (store, state) = Store::open(dir, options.index_database())?;
+        let (store, state, overlay) = Store::open(dir, options.index_database())?;
         if state.check_value != ring.check_value() {
             return Err(Error::WrongSecret { dir: dir.to_owned() });
         }
@@ -45,10 +44,6 @@ impl Index {
         let state = enter_epoch(&store, state, &ledger)?;
 
         let segments = open_segments(dir, &store, &state)?;
-        let mut overlay = Overlay::default();
-        for change in store.delta(KeyRange::ALL)? {
-            overlay.set(change);
-        }
         let inner = Arc::new(Inner {
             dir: dir.to_owned(),
             clock: options.clock.clone(),
@@ -56,6 +51,7 @@ impl Index {
             store,
             ledger,
             writer: Mutex::new(Writer { state, poison: None }),
+            group: Group::default(),
             structure: Mutex::new(()),
             overlay: RwLock::new(overlay),
             segments: ArcSwap::from_pointee(segments),

@@ -1,12 +1,11 @@
-//! The write path: one redb transaction per batch, then the overlay, then the answer.
+//! The write path: prepare a batch without a lock, enter the group whose leader commits all that wait in one
+//! transaction (`commit.rs`), answer when it is durable and visible.
 
-use std::collections::HashMap;
-
+use super::commit::Prepared;
+use super::group::Entered;
 use super::{Index, Inner};
-use crate::ledger::RedbLedger;
 use crate::overlay::Change;
-use crate::store::{Changes, DeltaRef, State};
-use crate::words::{AccountId, Entry, Error, Flags, Key, OptIns, PhoneHash, Result, Stamp, Version};
+use crate::words::{AccountId, Entry, Error, Flags, Key, OptIns, PhoneHash, Result, Version};
 
 /// Longest watermark, in bytes.
 const MAX_WATERMARK_LEN: usize = 4_096;
@@ -116,13 +115,21 @@ impl Index {
     /// When it returns, the batch is durable and the next lookup sees it. A change whose version is not greater
     /// than the stored one is a no-op and counted as stale.
     ///
+    /// Threads that update at once share a transaction: what each costs goes down with their number. Each batch
+    /// keeps its own outcome; one that is refused takes no other with it.
+    ///
     /// # Errors
     /// Whatever the closure returns; [`Error::SizeLimit`] if the index is full and the batch does more than
-    /// opt out and remove; [`Error::Database`] if the disk refuses, after which the writer is poisoned.
+    /// opt out and remove; [`Error::Database`] if the disk refuses, after which the writer is poisoned, and
+    /// [`Error::Poisoned`] for other batches of the same transaction and all later ones: whether they are in is
+    /// known at the next open. A batch that lists may have to fold first (see [`Options::max_unfolded`]) and then
+    /// fails as [`Index::fold`] does.
+    ///
+    /// [`Options::max_unfolded`]: crate::Options::max_unfolded
     pub fn update(&self, fill: impl FnOnce(&mut UpdateBatch) -> Result<()>) -> Result<UpdateReport> {
         let mut batch = UpdateBatch { changes: Vec::new(), watermark: None, limit: self.inner.options.max_update };
         fill(&mut batch)?;
-        self.inner.update(&batch)
+        self.inner.update(batch)
     }
 
     /// Changes what one listing agreed to. Durable and visible when it returns.
@@ -141,126 +148,54 @@ impl Index {
 }
 
 impl Inner {
-    fn update(&self, batch: &UpdateBatch) -> Result<UpdateReport> {
-        let mut keys = Vec::with_capacity(batch.changes.len());
-        self.ring.keys_of(batch.changes.iter().map(|(hash, ..)| hash), &mut keys);
-        let removed_at_s = self.clock.wall_ms() / 1_000;
-        let wanted: Vec<Change> = keys
-            .iter()
-            .zip(&batch.changes)
-            .map(|(key, (_, account, opt_ins, version))| change(*key, *account, *opt_ins, *version, removed_at_s))
-            .collect();
-
-        let mut writer = self.writer.lock();
-        writer.check()?;
-        let mut plan = Plan::default();
-        let mut grows = false;
-        for change in &wanted {
-            let stored = self.stored(&plan, change)?;
-            if stored.is_some_and(|stored| change.entry.version() <= stored.entry.version()) {
-                plan.stale += 1;
-                continue;
+    fn update(&self, batch: UpdateBatch) -> Result<UpdateReport> {
+        let prepared = self.prepare(batch)?;
+        if prepared.may_grow() {
+            self.make_room()?;
+        }
+        match self.group.enter(prepared) {
+            Entered::Done(outcome) => outcome.unwrap_or(Err(PANICKED)),
+            Entered::Lead(mut turn) => {
+                let mut writer = self.writer.lock();
+                let mut batches = turn.take(self.options.max_update, Prepared::len);
+                let outcomes = self.commit_together(&mut writer, &mut batches);
+                drop(writer);
+                turn.finish(outcomes).unwrap_or(Err(PANICKED))
             }
-            let had = stored.map_or(OptIns::empty(), |stored| stored.entry.flags().opt_ins());
-            grows |= !had.contains(change.entry.flags().opt_ins());
-            plan.set(*change, stored);
         }
-        let report = UpdateReport { applied: wanted.len() - plan.stale, stale: plan.stale };
-        if plan.new.is_empty() && batch.watermark.is_none() {
-            return Ok(report);
-        }
-        if grows {
-            self.check_size()?;
-        }
-        let mut next = writer.state.clone();
-        if let Some(watermark) = &batch.watermark {
-            next.watermark = Some(watermark.clone());
-        }
-        self.write(&mut writer, next, &plan)?;
-        Ok(report)
     }
 
-    /// Commits a plan durably and then shows it to lookups. The writer is locked all the while.
-    pub(super) fn write(&self, writer: &mut super::Writer, mut next: State, plan: &Plan) -> Result<()> {
-        let put: Vec<Change> = plan.new.values().copied().collect();
-        next.snapshot_version += u64::from(!put.is_empty());
-        next.ledger_commits = self.ledger.commits();
-        let changes = Changes { put: &put, drop: &plan.replaced, ..Changes::default() };
-        writer.commit(next, |next| self.store.commit(&changes, next))?;
-        RedbLedger::note_index_version(&self.ledger, writer.state.snapshot_version);
-        let mut overlay = self.overlay.write();
-        for change in put {
-            overlay.set(change);
-        }
-        if overlay.len() >= self.options.fold_at_changes {
-            self.wake.wake();
-        }
-        Ok(())
+    /// What needs no lock: keys, rows, and what the segments know of them.
+    fn prepare(&self, batch: UpdateBatch) -> Result<Prepared> {
+        let UpdateBatch { changes, watermark, .. } = batch;
+        let mut keys = Vec::with_capacity(changes.len());
+        self.ring.keys_of(changes.iter().map(|(hash, ..)| hash), &mut keys);
+        let removed_at_s = self.clock.wall_ms() / 1_000;
+        let wanted = keys.iter().zip(&changes);
+        let wanted = wanted
+            .map(|(key, (_, account, opt_ins, version))| change(*key, *account, *opt_ins, *version, removed_at_s));
+        Prepared::new(wanted.collect(), watermark, self.segments.load_full())
     }
 
-    /// The newest state of the listing that a change is about: from this batch, the overlay, or its segment.
-    fn stored(&self, plan: &Plan, change: &Change) -> Result<Option<Stored>> {
-        let entry = change.entry;
-        if let Some(earlier) = plan.new.get(&entry.id()) {
-            return Ok(Some(Stored { entry: earlier.entry, in_delta: false }));
-        }
-        if let Some(row) = self.overlay.read().get(entry.key, entry.account) {
-            return Ok(Some(Stored { entry: row.entry, in_delta: true }));
-        }
-        let segments = self.segments.load();
-        let Some(segment) = segments.of(entry.key) else { return Ok(None) };
-        let mut newest: Option<Stamp> = None;
-        segment.locate(|s| {
-            s.probe(entry.key, |account, stamp| {
-                if account == entry.account {
-                    newest = Some(stamp);
-                }
-            })
-        })?;
-        Ok(newest.map(|stamp| Stored { entry: Entry { stamp, ..entry }, in_delta: false }))
-    }
-
-    /// Is there room for more listings?
-    pub(super) fn check_size(&self) -> Result<()> {
-        let limit_bytes = self.options.max_bytes;
-        if limit_bytes == u64::MAX {
-            return Ok(());
-        }
-        let used_bytes = self.disk_bytes()?;
-        if used_bytes >= limit_bytes {
-            return Err(Error::SizeLimit { used_bytes, limit_bytes });
+    /// Folds, if so many changes wait in memory that there may be no more. Only those who list wait for it: an
+    /// opt-out or a removal does not.
+    fn make_room(&self) -> Result<()> {
+        while self.overlay.read().len() >= self.options.max_unfolded {
+            let structure = self.structure.lock();
+            // Whoever had the lock before may have made room.
+            if self.overlay.read().len() < self.options.max_unfolded {
+                break;
+            }
+            let Some(range) = self.fullest_range() else { break };
+            if self.fold_locked(&structure, range)?.folded == 0 {
+                break;
+            }
         }
         Ok(())
     }
 }
 
-/// The newest state of a listing, and whether a delta row holds it.
-#[derive(Clone, Copy)]
-struct Stored {
-    entry: Entry,
-    in_delta: bool,
-}
-
-/// What one transaction will write.
-#[derive(Default)]
-pub(super) struct Plan {
-    /// The last change of each listing.
-    pub(super) new: HashMap<(Key, AccountId), Change>,
-    /// Delta rows under a shorter form of the key, which the new ones stand for.
-    pub(super) replaced: Vec<DeltaRef>,
-    stale: usize,
-}
-
-impl Plan {
-    fn set(&mut self, change: Change, stored: Option<Stored>) {
-        if let Some(Stored { entry, in_delta: true }) = stored
-            && entry.key != change.entry.key
-        {
-            self.replaced.push((entry.key, entry.account, entry.stamp));
-        }
-        self.new.insert(change.entry.id(), change);
-    }
-}
+const PANICKED: Error = Error::Panicked { during: "a commit shared with other updates" };
 
 /// The delta row of a change; no opt-ins at all means that the listing goes.
 fn change(key: Key, account: AccountId, opt_ins: Option<OptIns>, version: Version, now_s: u64) -> Change {

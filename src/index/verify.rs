@@ -3,7 +3,6 @@
 use super::segments::LiveSegment;
 use super::{Index, Inner};
 use crate::segment::Flaw;
-use crate::segment::keys::KeyRange;
 use crate::words::Result;
 
 /// What was checked and found whole.
@@ -26,7 +25,7 @@ pub struct VerifyReport {
     pub segments: usize,
     /// Stored listings that their table and filter find, removed ones included.
     pub listings: u64,
-    /// Delta rows that decode and that the overlay agrees with.
+    /// Changes of the log that count, decode, and are what lookups see.
     pub delta: usize,
 }
 
@@ -55,12 +54,12 @@ impl Inner {
         // No update may come between reading the one and the other.
         let _writer = self.writer.lock();
         let overlay = self.overlay.read();
-        let rows = self.store.delta(KeyRange::ALL)?;
+        let (rows, log) = self.store.replay()?;
         let differs = rows.iter().any(|row| overlay.get(row.entry.key, row.entry.account) != Some(row));
-        if differs || rows.len() != overlay.len() {
+        if differs || rows.len() != overlay.len() || log.bytes() != self.store.log().bytes() {
             return Err(crate::words::Error::DamagedRow {
                 path: self.store.path().to_owned(),
-                table: "delta",
+                table: "log",
                 reason: "it differs from what was read when the index was opened",
             });
         }

@@ -1,12 +1,11 @@
-//! The delta: the newest state of every listing that changed since its segment was written.
+//! The first layout of the delta, one row for each listing: read once, by the open that moves it into the log.
 
 use bincode::{Decode, Encode};
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
-use super::DeltaRef;
-use crate::database::{Db, decode, encode};
+use crate::database::{Db, decode};
 use crate::overlay::Change;
-use crate::segment::keys::{KeyRange, MIN_KEY_BITS};
+use crate::segment::keys::MIN_KEY_BITS;
 use crate::words::{AccountId, Entry, Error, Key, Result, Stamp};
 
 const NAME: &str = "delta";
@@ -16,14 +15,6 @@ const DELTA: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new(NAME);
 #[derive(Encode, Decode)]
 enum Row {
     V1 { stamp: u64, known_bits: u8, removed_at_s: u64 },
-}
-
-fn row_key(key: Key, account: AccountId) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    let (head, tail) = bytes.split_at_mut(16);
-    head.copy_from_slice(&key.to_bytes());
-    tail.copy_from_slice(&account.to_bytes());
-    bytes
 }
 
 fn change(db: &Db, key: [u8; 32], row: &[u8]) -> Result<Change> {
@@ -38,40 +29,21 @@ fn change(db: &Db, key: [u8; 32], row: &[u8]) -> Result<Change> {
     Ok(Change { entry: Entry { key: Key::from_u128(id), account, stamp }, known_bits, removed_at_s })
 }
 
-pub(super) fn apply(db: &Db, txn: &WriteTransaction, put: &[Change], drop: &[DeltaRef]) -> Result<()> {
-    let mut table = txn.open_table(DELTA).map_err(db.error("open the delta"))?;
-    for (key, account, stamp) in drop {
-        let id = row_key(*key, *account);
-        let stored = table.get(id).map_err(db.error("read the delta"))?;
-        let stored = stored.map(|row| change(db, id, row.value())).transpose()?;
-        if stored.is_some_and(|row| row.entry.stamp == *stamp) {
-            table.remove(id).map_err(db.error("write the delta"))?;
-        }
-    }
-    for change in put {
-        let row = Row::V1 {
-            stamp: change.entry.stamp.word(),
-            known_bits: change.known_bits,
-            removed_at_s: change.removed_at_s,
-        };
-        let bytes = encode(&row, NAME, db.path())?;
-        let id = row_key(change.entry.key, change.entry.account);
-        table.insert(id, bytes.as_slice()).map_err(db.error("write the delta"))?;
-    }
-    Ok(())
-}
-
-pub(super) fn read(db: &Db, txn: &ReadTransaction, range: KeyRange) -> Result<Vec<Change>> {
+/// Every row; `None` where there is no such table.
+pub(super) fn read(db: &Db, txn: &ReadTransaction) -> Result<Option<Vec<Change>>> {
     let table = match txn.open_table(DELTA) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
         other => other.map_err(db.error("open the delta"))?,
     };
-    let first = row_key(range.first_key(), AccountId::from_bytes([0; 16]));
-    let last = row_key(range.last_key(), AccountId::from_bytes([0xff; 16]));
     let mut changes = Vec::new();
-    for item in table.range(first..=last).map_err(db.error("read the delta"))? {
+    for item in table.iter().map_err(db.error("read the delta"))? {
         let (key, row) = item.map_err(db.error("read the delta"))?;
         changes.push(change(db, key.value(), row.value())?);
     }
-    Ok(changes)
+    Ok(Some(changes))
+}
+
+pub(super) fn remove(db: &Db, txn: &WriteTransaction) -> Result<()> {
+    txn.delete_table(DELTA).map_err(db.error("remove the delta"))?;
+    Ok(())
 }

@@ -1,17 +1,21 @@
-//! Layer 2: what changes about the index, in `index.redb`: its state, the manifest of segments, the delta.
+//! Layer 2: what changes about the index, in `index.redb`: its state, the manifest of segments, the delta as a log.
 
 mod delta;
+mod log;
 mod manifest;
 mod state;
 
 use std::path::Path;
 
+use parking_lot::{Mutex, MutexGuard};
+
 use crate::database::{Db, DbOptions};
 use crate::disk;
-use crate::overlay::Change;
+use crate::overlay::{Change, Overlay};
 use crate::segment::keys::KeyRange;
 use crate::words::{AccountId, Key, Result, Stamp};
 
+pub(crate) use log::LogState;
 pub(crate) use manifest::SegmentRow;
 pub(crate) use state::State;
 
@@ -22,18 +26,24 @@ pub(crate) const FILE_NAME: &str = "index.redb";
 #[derive(Debug)]
 pub(crate) struct Store {
     db: Db,
+    /// What the log on disk says. One writer at a time changes it, when its transaction is in.
+    log: Mutex<LogState>,
 }
 
-/// Identifies one version of a delta row, so that it is only dropped if it did not change since.
+/// Identifies one version of a change, so that it is only dropped if it did not change since.
 pub(crate) type DeltaRef = (Key, AccountId, Stamp);
 
 /// What one transaction changes. Empty parts cost nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Changes<'a> {
-    /// Delta rows to write.
+    /// Changes to append to the log.
     pub(crate) put: &'a [Change],
-    /// Delta rows to drop, if they still carry this stamp.
+    /// Changes that count no more, if they still carry this stamp.
     pub(crate) drop: &'a [DeltaRef],
+    /// A range and the row of the log up to which its changes are in the segments that this transaction publishes.
+    pub(crate) folded: Option<(KeyRange, u64)>,
+    /// Rows of the log up to this one may go: no range needs them.
+    pub(crate) trim_to: u64,
     /// Segments that leave the manifest.
     pub(crate) retire: &'a [u64],
     /// Segments that enter it.
@@ -45,26 +55,44 @@ impl Store {
     pub(crate) fn create(dir: &Path, options: DbOptions, state: &State) -> Result<()> {
         let temporary = dir.join(format!("{FILE_NAME}.tmp"));
         disk::remove_file(&temporary)?;
-        let store = Self { db: Db::create(&temporary, options)? };
+        let store = Self { db: Db::create(&temporary, options)?, log: Mutex::default() };
         store.commit(&Changes::default(), state)?;
         drop(store);
         disk::rename(&temporary, &dir.join(FILE_NAME))
     }
 
-    /// Opens the file and reads its state.
-    pub(crate) fn open(dir: &Path, options: DbOptions) -> Result<(Self, State)> {
-        let store = Self { db: Db::open(&dir.join(FILE_NAME), options, "an unlisted index")? };
-        let state = store.db.read(|txn| state::read(&store.db, txn))?;
-        Ok((store, state))
+    /// Opens the file and reads its state and the changes that count.
+    pub(crate) fn open(dir: &Path, options: DbOptions) -> Result<(Self, State, Overlay)> {
+        let db = Db::open(&dir.join(FILE_NAME), options, "an unlisted index")?;
+        let state = db.read(|txn| state::read(&db, txn))?;
+        log::adopt_delta(&db)?;
+        let (overlay, log) = db.read(|txn| log::replay(&db, txn))?;
+        Ok((Self { db, log: Mutex::new(log) }, state, overlay))
     }
 
     /// One durable transaction: all of it or nothing.
     pub(crate) fn commit(&self, changes: &Changes<'_>, state: &State) -> Result<()> {
+        let mut next = self.log.lock().clone();
         self.db.write(|txn| {
-            delta::apply(&self.db, txn, changes.put, changes.drop)?;
-            manifest::apply(&self.db, txn, changes.retire, changes.publish)?;
+            log::append(&self.db, txn, &mut next, changes.put, changes.drop)?;
+            if let Some(folded) = changes.folded {
+                log::note_folded(&self.db, txn, &mut next, folded)?;
+            }
+            if changes.trim_to > 0 {
+                log::trim(&self.db, txn, &mut next, changes.trim_to)?;
+            }
+            if !(changes.retire.is_empty() && changes.publish.is_empty()) {
+                manifest::apply(&self.db, txn, changes.retire, changes.publish)?;
+            }
             state::write(&self.db, txn, state)
-        })
+        })?;
+        *self.log.lock() = next;
+        Ok(())
+    }
+
+    /// Where the log stands. Not to be held over a commit.
+    pub(crate) fn log(&self) -> MutexGuard<'_, LogState> {
+        self.log.lock()
     }
 
     /// The live segments.
@@ -72,9 +100,9 @@ impl Store {
         self.db.read(|txn| manifest::read(&self.db, txn))
     }
 
-    /// The delta rows of a range, from one snapshot.
-    pub(crate) fn delta(&self, range: KeyRange) -> Result<Vec<Change>> {
-        self.db.read(|txn| delta::read(&self.db, txn, range))
+    /// The changes that count, as the log on disk says.
+    pub(crate) fn replay(&self) -> Result<(Overlay, LogState)> {
+        self.db.read(|txn| log::replay(&self.db, txn))
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -3,12 +3,16 @@
 //! Lookups are timed in short slices whose median counts. A shared machine is noisy all the same: quote ratios of
 //! figures from one run.
 
+mod bare;
+mod fold;
 mod import;
 mod ledger;
 mod lookup;
 mod memory;
 mod pace;
+mod percentile;
 mod population;
+mod update;
 
 use std::path::{Path, PathBuf};
 
@@ -32,6 +36,10 @@ enum What {
     Import(import::Args),
     /// Charges, each durable before it counts.
     Ledger(ledger::Args),
+    /// Durable updates by threads that share commits, and the database alone on the same rows beside them.
+    Update(update::Args),
+    /// Lookups without and during a fold.
+    Fold(fold::Args),
 }
 
 /// What every bench takes.
@@ -50,6 +58,8 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         What::Lookup(args) => lookup::run(args),
         What::Import(args) => import::run(args),
         What::Ledger(args) => ledger::run(args),
+        What::Update(args) => update::run(args),
+        What::Fold(args) => fold::run(args),
     }
 }
 
