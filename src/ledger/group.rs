@@ -154,11 +154,18 @@ mod tests {
                 Err(Error::EmptyCaller)
             };
             let outcomes = thread::scope(|scope| {
-                let workers: Vec<_> =
-                    (0..8).map(|i| scope.spawn({ let group = &group; move || group.commit(vec![([0; 16], i)], fail) })).collect();
+                let workers: Vec<_> = (0..8)
+                    .map(|i| {
+                        scope.spawn({
+                            let group = &group;
+                            move || group.commit(vec![([0; 16], i)], fail)
+                        })
+                    })
+                    .collect();
                 workers.into_iter().map(|worker| worker.join()).collect::<Vec<_>>()
             });
-            let durable = |outcome: &std::thread::Result<Result<Outcome>>| matches!(outcome, Ok(Ok(Outcome::Durable)));
+            let durable =
+                |outcome: &std::thread::Result<Result<Outcome>>| matches!(outcome, Ok(Ok(Outcome::Durable)));
             assert!(!outcomes.iter().any(durable));
             assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Ok(Ok(Outcome::Failed)))).count(), 7);
             assert_eq!(group.commit(Vec::new(), |_| Ok(())).unwrap(), Outcome::Failed);

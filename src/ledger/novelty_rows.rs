@@ -120,9 +120,7 @@ fn write_part(db: &Db, table: &mut Table<'_, RowKey, &[u8]>, of: &mut Unwritten,
     }
     let row = Row::V1 { bits: section.bits() as u8, count: section.len() as u32, code: section.encode() };
     let bytes = encode(&row, NAME, db.path())?;
-    table
-        .insert((of.generation, of.caller, number), bytes.as_slice())
-        .map_err(db.error("write the novelty"))?;
+    table.insert((of.generation, of.caller, number), bytes.as_slice()).map_err(db.error("write the novelty"))?;
     Ok(())
 }
 

@@ -235,9 +235,8 @@ impl RedbLedger {
     fn load(&self, scopes: &[Scope], mut missing: Loaded) -> Result<Loaded> {
         let wanted = missing;
         let ids = wanted.missing().filter_map(|at| scopes.get(at).map(|scope| (at, scope.id)));
-        self.db.read(|txn| {
-            bucket_rows::read(&self.db, txn, ids, |at, durable_ns| missing.fill(at, durable_ns))
-        })?;
+        self.db
+            .read(|txn| bucket_rows::read(&self.db, txn, ids, |at, durable_ns| missing.fill(at, durable_ns)))?;
         Ok(missing)
     }
 
