@@ -35,6 +35,9 @@ impl Inner {
         let mut fingerprints = Vec::with_capacity(batch.keys.len());
         self.ring.fingerprints_of(&who, &batch.keys, &mut fingerprints);
         let verdict = self.ledger.charge(&scopes, &fingerprints)?;
+        if self.ledger.is_novelty_due() {
+            self.wake.wake();
+        }
 
         let found = if verdict.deferred.is_empty() {
             self.probe(purpose, &batch.keys)?
@@ -67,7 +70,7 @@ impl Inner {
 
     /// Everything that pays for a lookup of this caller, the caller first.
     fn scopes(&self, caller: &Caller, identity: ScopeId) -> Vec<Scope> {
-        let policy = self.ledger.policy();
+        let policy = self.ledger.quotas();
         let mut scopes = Vec::with_capacity(caller.origins().len() + 2);
         scopes.push(Scope { id: identity, quota: policy.caller() });
         for origin in caller.origins() {

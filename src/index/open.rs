@@ -97,6 +97,7 @@ fn ledger_options(options: &Options) -> LedgerOptions {
         max_lease: u64::from(options.max_lease),
         novelty_window: options.novelty_window,
         novelty_bytes: options.novelty_bytes,
+        background: options.background,
     }
 }
 

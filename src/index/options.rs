@@ -67,7 +67,7 @@ impl Options {
             index_cache_bytes: 64 << 20,
             ledger_cache_bytes: 64 << 20,
             active_callers: 1 << 20,
-            max_lease: 1 << 16,
+            max_lease: 1 << 20,
             novelty_window: Duration::from_secs(60 * 86_400),
             novelty_bytes: 256 << 20,
             check_databases: true,
@@ -147,7 +147,7 @@ impl Options {
         self
     }
 
-    /// Most numbers that a budget is charged for ahead of their use, in one durable write: 65,536 by default. It is
+    /// Most numbers that a budget is charged for ahead of their use, in one durable write: 1,048,576 by default. It is
     /// never more than a sixteenth of the burst, begins with nothing and doubles with use. A crash forfeits what was
     /// charged ahead; a clean close gives it back. With 0 nothing is charged ahead, except what refills in a second.
     #[must_use]

@@ -46,9 +46,10 @@ pub(super) enum Attempt {
 /// States for the file to hold before what they pay for is revealed.
 pub(super) type Advances = Vec<(ScopeId, u64)>;
 
-/// For each scope of a charge: how often its table had forgotten buckets like it, and what the file says since.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Loaded([Option<Load>; MAX_SCOPES]);
+/// For each scope of a charge: how often its table had forgotten buckets like it, and what the file says since. Empty
+/// at the first attempt, which as a rule is the last.
+#[derive(Clone, Default)]
+pub(super) struct Loaded(Vec<Option<Load>>);
 
 #[derive(Clone, Copy)]
 struct Load {
@@ -81,31 +82,32 @@ impl Locked<'_> {
         let shard = shard_of(id);
         self.guards.iter_mut().flatten().find_map(|(of, guard)| (*of == shard).then_some(&mut **guard))
     }
-
-    fn bucket(&mut self, id: ScopeId) -> Option<&mut Bucket> {
-        self.table(id)?.get(id)
-    }
 }
 
 impl Buckets {
     /// Room for about so many buckets.
     pub(super) fn new(capacity: usize, max_lease: u64) -> Self {
+        // Shards are not filled alike; so many more make room for all but one in millions.
         let each = capacity.div_ceil(SHARDS);
+        let each = each + each / 16;
         Self { shards: array::from_fn(|_| Mutex::new(Table::new(each))), max_lease }
     }
 
     /// Locks the shards of these scopes, lowest first.
     fn lock(&self, scopes: &[Scope]) -> Locked<'_> {
+        let mut guards: [_; MAX_SCOPES] = array::from_fn(|_| None);
+        let shard = |number: usize| self.shards.get(number).map(|shard| (number, shard.lock()));
+        if let ([scope], [guard, ..]) = (scopes, &mut guards) {
+            *guard = shard(shard_of(scope.id));
+            return Locked { guards };
+        }
         let mut wanted = [SHARDS; MAX_SCOPES];
         wanted.iter_mut().zip(scopes).for_each(|(to, scope)| *to = shard_of(scope.id));
-        if scopes.len() > 1 {
-            wanted.sort_unstable();
-        }
-        let mut guards = array::from_fn(|_| None);
+        wanted.sort_unstable();
         let mut last = SHARDS;
         for (guard, number) in guards.iter_mut().zip(wanted) {
             if number != last {
-                *guard = self.shards.get(number).map(|shard| (number, shard.lock()));
+                *guard = shard(number);
             }
             last = number;
         }
@@ -122,32 +124,27 @@ impl Buckets {
                 continue;
             };
             // If the bucket was there in between and went again, the file may say more by now.
-            if table.evictions(scope.id) == *evictions && table.get(scope.id).is_none() {
+            if table.evictions(scope.id) == *evictions && table.find(scope.id).is_none() {
                 table.insert(scope.id, *durable_ns);
             }
         }
         let mut tats = [0; MAX_SCOPES];
-        let mut missing = Loaded::default();
-        let mut is_missing = false;
-        for ((scope, tat), slot) in scopes.iter().zip(&mut tats).zip(&mut missing.0) {
-            match locked.bucket(scope.id) {
-                Some(bucket) => *tat = bucket.tat_ns,
-                None => {
-                    let evictions = locked.table(scope.id).map_or(0, |table| table.evictions(scope.id));
-                    *slot = Some(Load { evictions, durable_ns: None });
-                    is_missing = true;
-                }
+        let mut places = [0; MAX_SCOPES];
+        for ((scope, tat), place) in scopes.iter().zip(&mut tats).zip(&mut places) {
+            match locked.table(scope.id).and_then(|table| table.find(scope.id)) {
+                Some((at, bucket)) => (*place, *tat) = (at, bucket.tat_ns),
+                None => return Attempt::Missing(missing(&mut locked, scopes)),
             }
-        }
-        if is_missing {
-            return Attempt::Missing(missing);
         }
         let grant = decide(scopes, &tats, now_ns, want);
         let mut advances = Advances::new();
         if grant.granted > 0 {
-            for scope in scopes {
-                if let Some(bucket) = locked.bucket(scope.id) {
-                    advances.extend(self.spend(bucket, scope, now_ns, grant.granted));
+            for (scope, at) in scopes.iter().zip(places) {
+                if let Some(table) = locked.table(scope.id)
+                    && let Some(mut bucket) = table.at(at)
+                {
+                    advances.extend(self.spend(&mut bucket, scope, now_ns, grant.granted));
+                    table.store(at, &bucket);
                 }
             }
         }
@@ -174,8 +171,10 @@ impl Buckets {
     pub(super) fn advanced(&self, advances: &[(ScopeId, u64)]) {
         for (id, durable_ns) in advances {
             let Some(shard) = self.shards.get(shard_of(*id)) else { continue };
-            if let Some(bucket) = shard.lock().get(*id) {
+            let mut table = shard.lock();
+            if let Some((at, mut bucket)) = table.find(*id) {
                 bucket.durable_ns = bucket.durable_ns.max(*durable_ns);
+                table.store(at, &bucket);
             }
         }
     }
@@ -184,11 +183,21 @@ impl Buckets {
     pub(super) fn unspent(&self, now_ns: u64) -> Advances {
         let mut spent = Advances::new();
         for shard in &self.shards {
-            let with_lease = |bucket: &&Bucket| bucket.tat_ns < bucket.durable_ns && now_ns < bucket.durable_ns;
+            let with_lease = |bucket: &Bucket| bucket.tat_ns < bucket.durable_ns && now_ns < bucket.durable_ns;
             spent.extend(shard.lock().iter().filter(with_lease).map(|bucket| (bucket.id, bucket.tat_ns)));
         }
         spent
     }
+}
+
+/// Which buckets are not in memory, and what to compare when they were read.
+#[cold]
+fn missing(locked: &mut Locked<'_>, scopes: &[Scope]) -> Loaded {
+    let load = |scope: &Scope| {
+        let table = locked.table(scope.id).filter(|table| table.find(scope.id).is_none())?;
+        Some(Load { evictions: table.evictions(scope.id), durable_ns: None })
+    };
+    Loaded(scopes.iter().map(load).collect())
 }
 
 /// The largest prefix that every scope can pay, what is left after it, and how long the rest takes.
@@ -197,11 +206,14 @@ fn decide(scopes: &[Scope], tats: &[u64], now: u64, want: u64) -> Grant {
     let available = |(scope, tat): (&Scope, &u64)| quota::available(*tat, now, scope.quota);
     let least = buckets().map(available).min().unwrap_or(0);
     let granted = least.min(want);
+    // What a bucket can pay after paying `granted` is exactly that much less.
+    let remaining = least - granted;
     let rest = want - granted;
+    if rest == 0 {
+        return Grant { granted, remaining, retry_after: None };
+    }
     let wait = |(scope, tat): (&Scope, &u64)| {
         quota::wait_ns(quota::spend(*tat, now, granted, scope.quota), now, rest, scope.quota)
     };
-    let retry_after = if rest == 0 { None } else { buckets().map(wait).max().map(Duration::from_nanos) };
-    // What a bucket can pay after paying `granted` is exactly that much less.
-    Grant { granted, remaining: least - granted, retry_after }
+    Grant { granted, remaining, retry_after: buckets().map(wait).max().map(Duration::from_nanos) }
 }

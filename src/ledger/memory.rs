@@ -25,9 +25,11 @@ const ENTRY_BYTES: usize = 224;
 const MINUTE_NS: u64 = 60_000_000_000;
 /// Generations in a window: a number is forgotten between one and one and a quarter windows after its charge.
 const GENERATIONS: u64 = 4;
-/// Callers, and numbers, that wait to be written before a lookup writes them.
-const MAX_UNWRITTEN_CALLERS: usize = 4_096;
-const MAX_UNWRITTEN_NUMBERS: usize = 1 << 20;
+/// Callers, and numbers, that wait until it is time to write them.
+const UNWRITTEN_CALLERS: usize = 4_096;
+const UNWRITTEN_NUMBERS: usize = 1 << 20;
+/// How many times as many may wait where a background thread sees to it, before a lookup does.
+const BACKGROUND_SLACK: usize = 16;
 
 /// What one caller paid for.
 #[derive(Default)]
@@ -71,6 +73,7 @@ pub(super) struct Memory {
     bytes: Vec<AtomicUsize>,
     shard_bytes: usize,
     window_min: u64,
+    slack: usize,
     /// Callers with numbers that the file does not hold.
     queue: Mutex<Vec<(ScopeId, Shared)>>,
     queued: AtomicUsize,
@@ -89,8 +92,9 @@ fn hash(caller: ScopeId) -> u64 {
 }
 
 impl Memory {
-    /// A memory of so many bytes; a window of zero remembers nothing.
-    pub(super) fn open(db: &Db, window: Duration, max_bytes: usize) -> Result<Self> {
+    /// A memory of so many bytes; a window of zero remembers nothing. With `background`, somebody calls
+    /// [`Memory::write`] now and then.
+    pub(super) fn open(db: &Db, window: Duration, max_bytes: usize, background: bool) -> Result<Self> {
         let window_min = window.as_secs().div_ceil(60);
         let generations = db.read(|txn| novelty_rows::generations(db, txn))?;
         Ok(Self {
@@ -98,6 +102,7 @@ impl Memory {
             bytes: (0..SHARDS).map(|_| AtomicUsize::new(0)).collect(),
             shard_bytes: max_bytes / SHARDS,
             window_min,
+            slack: if background { BACKGROUND_SLACK } else { 1 },
             queue: Mutex::default(),
             queued: AtomicUsize::new(0),
             unwritten: AtomicUsize::new(0),
@@ -263,10 +268,19 @@ impl Memory {
         }
     }
 
-    /// Does enough wait to be written that a lookup should see to it?
+    /// Does enough wait to be written that somebody should see to it?
+    pub(super) fn is_due(&self) -> bool {
+        self.waits_for(1)
+    }
+
+    /// Does so much wait that a lookup must see to it?
     pub(super) fn is_full(&self) -> bool {
-        self.queued.load(Ordering::Relaxed) >= MAX_UNWRITTEN_CALLERS
-            || self.unwritten.load(Ordering::Relaxed) >= MAX_UNWRITTEN_NUMBERS
+        self.waits_for(self.slack)
+    }
+
+    fn waits_for(&self, times: usize) -> bool {
+        self.queued.load(Ordering::Relaxed) >= UNWRITTEN_CALLERS * times
+            || self.unwritten.load(Ordering::Relaxed) >= UNWRITTEN_NUMBERS * times
     }
 
     /// Does anything wait to be written?
@@ -278,7 +292,7 @@ impl Memory {
     pub(super) fn write(&self, db: &Db, txn: &WriteTransaction) -> Result<()> {
         let taken: Vec<(ScopeId, Shared)> = {
             let mut queue = self.queue.lock();
-            let some = queue.len().min(MAX_UNWRITTEN_CALLERS);
+            let some = queue.len().min(UNWRITTEN_CALLERS);
             let rest = queue.len() - some;
             queue.split_off(rest)
         };

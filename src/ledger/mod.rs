@@ -10,6 +10,8 @@ mod group;
 mod memory;
 mod novelty_rows;
 mod redb;
+#[cfg(feature = "internals")]
+mod sizes;
 mod state;
 mod table;
 mod time;
@@ -20,6 +22,8 @@ use std::time::Duration;
 use crate::words::{AccountId, Purpose, Quota, QuotaPolicy, Result};
 
 pub(crate) use self::redb::{LedgerOptions, RedbLedger};
+#[cfg(feature = "internals")]
+pub use sizes::LedgerSizes;
 pub(crate) use state::LedgerState;
 
 /// Name of the file in the directory of an index.
@@ -94,6 +98,7 @@ mod tests {
             max_lease: 1 << 16,
             novelty_window: Duration::ZERO,
             novelty_bytes: 1 << 20,
+            background: false,
         }
     }
 

@@ -1,11 +1,14 @@
 //! What callers paid for, in the file: sections of fingerprints by the end of their generation, caller and number.
 //!
-//! The generation comes first, so that a whole one can go without a search.
+//! The generation comes first, so that a whole one can go without a search. A section is stored in pieces: rows that do
+//! not fit into a page several times over leave pages half empty, their own and those of their neighbours.
 
 use std::path::Path;
 
 use bincode::{Decode, Encode};
-use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
+use redb::{
+    AccessGuard, Range, ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction,
+};
 
 use super::ScopeId;
 use crate::database::{Db, decode, encode};
@@ -13,12 +16,16 @@ use crate::novelty::{MAX_SECTION, Section, bits_for, exposure_of};
 use crate::words::{Error, Result};
 
 const NAME: &str = "novelty";
-/// End of the generation in minutes of ledger time, caller, number of the section.
+/// End of the generation in minutes of ledger time, caller, number of the section times 2^8 plus number of the piece.
 type RowKey = (u32, ScopeId, u16);
 const NOVELTY: TableDefinition<'_, RowKey, &[u8]> = TableDefinition::new(NAME);
+/// Bytes of a piece of a section's code. The longest code has 40 of them.
+const PIECE_LEN: usize = 1_024;
+const PIECE_BITS: u32 = 8;
 /// Rows that one transaction forgets at most.
 const FORGET_ROWS: usize = 4_096;
 
+/// A piece. Bits and count are those of the whole section.
 #[derive(Encode, Decode)]
 enum Row {
     V1 { bits: u8, count: u32, code: Vec<u8> },
@@ -40,10 +47,51 @@ fn damaged(path: &Path, reason: &'static str) -> Error {
     Error::DamagedRow { path: path.to_owned(), table: NAME, reason }
 }
 
-fn section(db: &Db, bytes: &[u8]) -> Result<Section> {
-    let Row::V1 { bits, count, code } = decode(bytes, NAME, db.path())?;
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    Section::decode(u32::from(bits), count, &code).map_err(|reason| damaged(db.path(), reason))
+/// Sections put together from their pieces, in order.
+struct Sections<'a> {
+    db: &'a Db,
+    found: Vec<(u16, Section)>,
+    /// Section, bits, count and code so far of the section whose pieces are being read.
+    open: Option<(u16, u8, u32, Vec<u8>)>,
+    next_piece: u16,
+}
+
+impl<'a> Sections<'a> {
+    /// Every section in the range.
+    fn read(db: &'a Db, rows: Range<'_, RowKey, &[u8]>) -> Result<Vec<(u16, Section)>> {
+        let mut sections = Self { db, found: Vec::new(), open: None, next_piece: 0 };
+        for row in rows {
+            let (key, value) = row.map_err(db.error("read the novelty"))?;
+            sections.add(&key, &value)?;
+        }
+        sections.finish()?;
+        Ok(sections.found)
+    }
+
+    fn add(&mut self, key: &AccessGuard<'_, RowKey>, value: &AccessGuard<'_, &'static [u8]>) -> Result<()> {
+        let (_, _, number) = key.value();
+        let (section, piece) = (number >> PIECE_BITS, number & ((1 << PIECE_BITS) - 1));
+        let Row::V1 { bits, count, code } = decode(value.value(), NAME, self.db.path())?;
+        if self.open.as_ref().is_some_and(|(of, ..)| *of != section) {
+            self.finish()?;
+        }
+        let open = self.open.get_or_insert_with(|| (section, bits, count, Vec::new()));
+        if piece != self.next_piece || (open.1, open.2) != (bits, count) {
+            return Err(damaged(self.db.path(), "a piece of a section is missing or belongs to another"));
+        }
+        open.3.extend(code);
+        self.next_piece += 1;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.next_piece = 0;
+        let Some((number, bits, count, code)) = self.open.take() else { return Ok(()) };
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let section = Section::decode(u32::from(bits), count, &code);
+        self.found.push((number, section.map_err(|reason| damaged(self.db.path(), reason))?));
+        Ok(())
+    }
 }
 
 fn all_of(generation: u32, caller: ScopeId) -> std::ops::RangeInclusive<RowKey> {
@@ -63,10 +111,8 @@ pub(super) fn load(
     };
     let mut found = Vec::new();
     for generation in generations {
-        for row in table.range(all_of(*generation, caller)).map_err(db.error("read the novelty"))? {
-            let (_, value) = row.map_err(db.error("read the novelty"))?;
-            found.push((*generation, section(db, value.value())?));
-        }
+        let rows = table.range(all_of(*generation, caller)).map_err(db.error("read the novelty"))?;
+        found.extend(Sections::read(db, rows)?.into_iter().map(|(_, section)| (*generation, section)));
     }
     Ok(found)
 }
@@ -101,27 +147,39 @@ pub(super) fn write(db: &Db, txn: &WriteTransaction, unwritten: &mut [Unwritten]
 }
 
 fn write_part(db: &Db, table: &mut Table<'_, RowKey, &[u8]>, of: &mut Unwritten, part: &[u32]) -> Result<()> {
-    let last = {
-        let mut rows = table.range(all_of(of.generation, of.caller)).map_err(db.error("read the novelty"))?;
-        let last = rows.next_back().transpose().map_err(db.error("read the novelty"))?;
-        last.map(|(key, value)| section(db, value.value()).map(|section| (key.value().2, section))).transpose()?
-    };
-    let (number, mut section) = match last {
+    let (number, mut section) = match last_section(db, table, of)? {
         Some((number, section)) if section.takes(part.len(), of.cut_exposure) => (number, section),
-        // The last number is taken again rather than wrapped: a caller never has so many sections.
         last => {
-            let number = last.map_or(0, |(number, _)| number.saturating_add(1));
+            let number = last.map_or(0, |(number, _)| number + 1);
             (number, Section::empty(bits_for(of.known, of.cut_exposure, part.len())))
         }
     };
+    if number >> (u16::BITS - PIECE_BITS) != 0 {
+        // As many sections as a generation holds; more are not remembered, which costs the caller.
+        return Ok(());
+    }
     section.add(part);
     if section.is_cut() {
         of.cut_exposure += exposure_of(section.bits(), part.len());
     }
-    let row = Row::V1 { bits: section.bits() as u8, count: section.len() as u32, code: section.encode() };
-    let bytes = encode(&row, NAME, db.path())?;
-    table.insert((of.generation, of.caller, number), bytes.as_slice()).map_err(db.error("write the novelty"))?;
+    let (bits, count) = (section.bits() as u8, section.len() as u32);
+    for (piece, code) in (number << PIECE_BITS..).zip(section.encode().chunks(PIECE_LEN)) {
+        let bytes = encode(&Row::V1 { bits, count, code: code.to_vec() }, NAME, db.path())?;
+        let key = (of.generation, of.caller, piece);
+        table.insert(key, bytes.as_slice()).map_err(db.error("write the novelty"))?;
+    }
     Ok(())
+}
+
+/// The newest section of a generation of a caller, with its number.
+fn last_section(db: &Db, table: &Table<'_, RowKey, &[u8]>, of: &Unwritten) -> Result<Option<(u16, Section)>> {
+    let mut rows = table.range(all_of(of.generation, of.caller)).map_err(db.error("read the novelty"))?;
+    let last = rows.next_back().transpose().map_err(db.error("read the novelty"))?;
+    let Some((_, _, number)) = last.map(|(key, _)| key.value()) else { return Ok(None) };
+    let first = number >> PIECE_BITS << PIECE_BITS;
+    let pieces = (of.generation, of.caller, first)..=(of.generation, of.caller, number);
+    let rows = table.range(pieces).map_err(db.error("read the novelty"))?;
+    Ok(Sections::read(db, rows)?.pop())
 }
 
 /// Removes what is remembered of a caller.

@@ -34,12 +34,14 @@ pub(crate) struct LedgerOptions {
     pub(crate) novelty_window: Duration,
     /// Memory for what callers paid for.
     pub(crate) novelty_bytes: usize,
+    /// Does a thread call [`RedbLedger::write_novelty`] when it is due?
+    pub(crate) background: bool,
 }
 
 /// The ledger of an embedded index.
 pub(crate) struct RedbLedger {
-    db: Db,
-    time: LedgerTime,
+    pub(super) db: Db,
+    pub(super) time: LedgerTime,
     /// Held through a transaction. No other lock of the ledger is held while waiting for it.
     committer: Mutex<Committer>,
     /// The first failed commit. From then on nothing is revealed.
@@ -50,8 +52,8 @@ pub(crate) struct RedbLedger {
     commits: AtomicU64,
     /// The snapshot version of the index, to be written down with the next transaction.
     index_version: AtomicU64,
-    buckets: Buckets,
-    memory: Memory,
+    pub(super) buckets: Buckets,
+    pub(super) memory: Memory,
     group: Group,
 }
 
@@ -90,7 +92,7 @@ impl RedbLedger {
             index_version: AtomicU64::new(state.index_version),
             committer: Mutex::new(Committer { state, is_at_it: false }),
             buckets: Buckets::new(options.active_buckets, options.max_lease),
-            memory: Memory::open(&db, options.novelty_window, options.novelty_bytes)?,
+            memory: Memory::open(&db, options.novelty_window, options.novelty_bytes, options.background)?,
             group: Group::default(),
             db,
         })
@@ -117,6 +119,11 @@ impl RedbLedger {
         self.index_version.fetch_max(version, Ordering::Relaxed);
     }
 
+    /// The quotas in force, without a share in them.
+    pub(crate) fn quotas(&self) -> &QuotaPolicy {
+        &self.policy
+    }
+
     /// Transactions so far.
     pub(crate) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Acquire)
@@ -129,19 +136,29 @@ impl RedbLedger {
         for part in spent.chunks(SETTLED_AT_ONCE) {
             self.commit(|txn, state| bucket_rows::write(&self.db, txn, state.policy_version, part))?;
         }
-        while self.memory.is_waiting() {
-            self.commit(|txn, _| self.memory.write(&self.db, txn))?;
-        }
+        self.write_novelty()?;
         self.commit(|_, _| Ok(()))
+    }
+
+    /// Is it time to write down what callers paid for?
+    pub(crate) fn is_novelty_due(&self) -> bool {
+        self.memory.is_due()
     }
 
     /// Writes down what callers paid for since the last time, and how far the index is.
     pub(crate) fn write_novelty(&self) -> Result<()> {
         let is_behind = self.committer.lock().state.index_version < self.index_version.load(Ordering::Relaxed);
-        if self.memory.is_waiting() || is_behind {
-            self.commit(|txn, _| self.memory.write(&self.db, txn))?;
+        if is_behind || self.memory.is_waiting() {
+            self.write_some_novelty()?;
+        }
+        while self.memory.is_waiting() {
+            self.write_some_novelty()?;
         }
         Ok(())
+    }
+
+    fn write_some_novelty(&self) -> Result<()> {
+        self.commit(|txn, _| self.memory.write(&self.db, txn))
     }
 
     /// Forgets what was paid for before the window.
@@ -214,7 +231,7 @@ impl RedbLedger {
     }
 
     /// Charges up to `want` numbers to all scopes alike; durable when it returns.
-    fn pay(&self, scopes: &[Scope], now_ns: u64, want: u64) -> Result<Grant> {
+    pub(super) fn pay(&self, scopes: &[Scope], now_ns: u64, want: u64) -> Result<Grant> {
         let mut loaded = Loaded::default();
         let (grant, advances) = loop {
             match self.buckets.charge(scopes, now_ns, want, &loaded) {
@@ -232,8 +249,8 @@ impl RedbLedger {
         Ok(grant)
     }
 
-    fn load(&self, scopes: &[Scope], mut missing: Loaded) -> Result<Loaded> {
-        let wanted = missing;
+    pub(super) fn load(&self, scopes: &[Scope], mut missing: Loaded) -> Result<Loaded> {
+        let wanted = missing.clone();
         let ids = wanted.missing().filter_map(|at| scopes.get(at).map(|scope| (at, scope.id)));
         self.db
             .read(|txn| bucket_rows::read(&self.db, txn, ids, |at, durable_ns| missing.fill(at, durable_ns)))?;
@@ -241,7 +258,7 @@ impl RedbLedger {
     }
 
     /// Makes the states of many charges durable together.
-    fn advance(&self, mut advances: Advances) -> Result<()> {
+    pub(super) fn advance(&self, mut advances: Advances) -> Result<()> {
         advances.sort_unstable();
         self.commit(|txn, state| {
             bucket_rows::write(&self.db, txn, state.policy_version, &advances)?;
@@ -278,7 +295,7 @@ impl Ledger for RedbLedger {
         if let Some(remembered) = remembered.filter(|_| granted > 0) {
             self.memory.remember(caller, &remembered, now_ns, novel.get(..granted).unwrap_or_default());
             if self.memory.is_full() {
-                self.write_novelty()?;
+                self.write_some_novelty()?;
             }
         }
         Ok(Verdict { grant, deferred: positions.split_off(granted) })

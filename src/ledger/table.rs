@@ -1,6 +1,7 @@
 //! One shard of the buckets in memory: open addressing in one allocation, and a clock hand that evicts.
 
 use super::ScopeId;
+use crate::disk::{LINE, Lines};
 
 /// Slots that a hand looks at before it takes what it can get.
 const MAX_LOOKS: usize = 64;
@@ -9,7 +10,7 @@ const COUNTERS: usize = 64;
 const MIN_SLOTS: usize = 16;
 
 /// A bucket in memory.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bucket {
     pub(super) id: ScopeId,
     /// What was spent.
@@ -20,24 +21,52 @@ pub(super) struct Bucket {
     pub(super) wanted_ns: u64,
     /// Numbers that the next lease is ahead.
     pub(super) chunk: u32,
-    in_use: bool,
     /// Was it asked for since the hand came by?
     recent: bool,
 }
 
 impl Bucket {
-    const EMPTY: Self =
-        Self { id: [0; 16], tat_ns: 0, durable_ns: 0, wanted_ns: 0, chunk: 0, in_use: false, recent: false };
-
     /// A bucket that waits for a commit is ahead of the file: forgetting it would refill it.
     const fn is_pinned(&self) -> bool {
         self.wanted_ns > self.durable_ns
     }
+
+    /// The bucket in a slot, if the slot is in use.
+    #[inline]
+    fn of(slot: &[u8; LINE]) -> Option<Self> {
+        let (id, rest) = slot.split_first_chunk::<16>()?;
+        let (words, _) = rest.as_chunks::<8>();
+        let [tat_ns, durable_ns, wanted_ns, [c0, c1, c2, c3, in_use, recent, ..], ..] = words else { return None };
+        if *in_use == 0 {
+            return None;
+        }
+        Some(Self {
+            id: *id,
+            tat_ns: u64::from_le_bytes(*tat_ns),
+            durable_ns: u64::from_le_bytes(*durable_ns),
+            wanted_ns: u64::from_le_bytes(*wanted_ns),
+            chunk: u32::from_le_bytes([*c0, *c1, *c2, *c3]),
+            recent: *recent != 0,
+        })
+    }
+
+    #[inline]
+    fn put(&self, slot: &mut [u8; LINE]) {
+        let Some((id, rest)) = slot.split_first_chunk_mut::<16>() else { return };
+        let (words, _) = rest.as_chunks_mut::<8>();
+        let [tat_ns, durable_ns, wanted_ns, last, ..] = words else { return };
+        *id = self.id;
+        *tat_ns = self.tat_ns.to_le_bytes();
+        *durable_ns = self.durable_ns.to_le_bytes();
+        *wanted_ns = self.wanted_ns.to_le_bytes();
+        let [c0, c1, c2, c3] = self.chunk.to_le_bytes();
+        *last = [c0, c1, c2, c3, 1, u8::from(self.recent), 0, 0];
+    }
 }
 
-/// Buckets by identity, linear probing, at most three quarters in use.
+/// Buckets by identity, one to a cache line, linear probing, at most three quarters in use.
 pub(super) struct Table {
-    slots: Vec<Bucket>,
+    slots: Lines,
     used: usize,
     capacity: usize,
     hand: usize,
@@ -49,16 +78,35 @@ pub(super) struct Table {
 impl Table {
     /// A table of at most about `capacity` buckets.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { slots: Vec::new(), used: 0, capacity: capacity.max(1), hand: 0, evictions: [0; COUNTERS] }
+        Self { slots: Lines::zeroed(0), used: 0, capacity: capacity.max(1), hand: 0, evictions: [0; COUNTERS] }
     }
 
-    /// The bucket, if it is in memory.
+    /// The bucket and its place, if it is in memory. Places change with insertions only.
     #[inline]
-    pub(super) fn get(&mut self, id: ScopeId) -> Option<&mut Bucket> {
-        let at = self.position(id)?;
-        let bucket = self.slots.get_mut(at)?;
-        bucket.recent = true;
-        Some(bucket)
+    pub(super) fn find(&self, id: ScopeId) -> Option<(usize, Bucket)> {
+        let mut at = home(id) & self.mask();
+        let mask = self.mask();
+        loop {
+            let bucket = self.at(at)?;
+            if bucket.id == id {
+                return Some((at, bucket));
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// The bucket at a place.
+    #[inline]
+    pub(super) fn at(&self, at: usize) -> Option<Bucket> {
+        self.slots.get(at).and_then(Bucket::of)
+    }
+
+    /// Stores a bucket at the place where it was found.
+    #[inline]
+    pub(super) fn store(&mut self, at: usize, bucket: &Bucket) {
+        if let Some(slot) = self.slots.get_mut(at) {
+            Bucket { recent: true, ..*bucket }.put(slot);
+        }
     }
 
     /// Evictions so far of buckets like this one.
@@ -74,89 +122,68 @@ impl Table {
         if self.slots.len() * 3 < (self.used + 1) * 4 {
             self.grow();
         }
-        self.put(Bucket {
-            id,
-            tat_ns: durable_ns,
-            durable_ns,
-            wanted_ns: durable_ns,
-            in_use: true,
-            recent: true,
-            chunk: 0,
-        });
+        let (tat_ns, wanted_ns) = (durable_ns, durable_ns);
+        self.put(&Bucket { id, tat_ns, durable_ns, wanted_ns, recent: true, chunk: 0 });
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Bucket> {
-        self.slots.iter().filter(|bucket| bucket.in_use)
+    pub(super) fn iter(&self) -> impl Iterator<Item = Bucket> {
+        (0..self.slots.len()).filter_map(|at| self.at(at))
     }
 
-    const fn mask(&self) -> usize {
+    #[inline]
+    fn mask(&self) -> usize {
         self.slots.len().wrapping_sub(1)
     }
 
-    fn position(&self, id: ScopeId) -> Option<usize> {
-        let mut at = home(id) & self.mask();
-        loop {
-            let bucket = self.slots.get(at)?;
-            if !bucket.in_use {
-                return None;
-            }
-            if bucket.id == id {
-                return Some(at);
-            }
-            at = (at + 1) & self.mask();
+    fn put(&mut self, bucket: &Bucket) {
+        let mask = self.mask();
+        let mut at = home(bucket.id) & mask;
+        while self.at(at).is_some() {
+            at = (at + 1) & mask;
         }
-    }
-
-    fn put(&mut self, bucket: Bucket) {
-        let mut at = home(bucket.id) & self.mask();
-        while let Some(slot) = self.slots.get_mut(at) {
-            if !slot.in_use {
-                *slot = bucket;
-                self.used += 1;
-                return;
-            }
-            at = (at + 1) & self.mask();
+        if let Some(slot) = self.slots.get_mut(at) {
+            bucket.put(slot);
+            self.used += 1;
         }
     }
 
     fn grow(&mut self) {
         let slots = (self.slots.len() * 2).max(MIN_SLOTS);
-        let old = std::mem::replace(&mut self.slots, vec![Bucket::EMPTY; slots]);
+        let old = std::mem::replace(&mut self.slots, Lines::zeroed(slots));
         self.used = 0;
         self.hand = 0;
-        old.into_iter().filter(|bucket| bucket.in_use).for_each(|bucket| self.put(bucket));
+        (0..old.len()).filter_map(|at| old.get(at).and_then(Bucket::of)).for_each(|bucket| self.put(&bucket));
     }
 
     /// Evicts a bucket that nobody asked for lately and that waits for no commit. Where all wait, nothing goes and the
     /// table grows: there are never more of them than lookups under way.
     fn evict(&mut self) {
         let mut fallback = None;
-        let mut chosen = None;
+        let mut looks = 0;
         for _ in 0..self.slots.len() {
             let at = self.hand & self.mask();
             self.hand = (at + 1) & self.mask();
-            let Some(bucket) = self.slots.get_mut(at).filter(|bucket| bucket.in_use && !bucket.is_pinned()) else {
-                continue;
-            };
+            let Some(bucket) = self.at(at).filter(|bucket| !bucket.is_pinned()) else { continue };
             if !bucket.recent {
-                chosen = Some(at);
-                break;
+                return self.remove(at);
             }
-            bucket.recent = false;
-            let (first, looks) = fallback.unwrap_or((at, 0));
-            fallback = Some((first, looks + 1));
-            if looks + 1 >= MAX_LOOKS {
+            if let Some(slot) = self.slots.get_mut(at) {
+                Bucket { recent: false, ..bucket }.put(slot);
+            }
+            fallback = fallback.or(Some(at));
+            looks += 1;
+            if looks >= MAX_LOOKS {
                 break;
             }
         }
-        if let Some(at) = chosen.or(fallback.map(|(at, _)| at)) {
+        if let Some(at) = fallback {
             self.remove(at);
         }
     }
 
     /// Empties a slot and moves what followed it back, so that no search ends too early.
     fn remove(&mut self, mut hole: usize) {
-        let Some(gone) = self.slots.get(hole) else { return };
+        let Some(gone) = self.at(hole) else { return };
         if let Some(counter) = self.evictions.get_mut(group(gone.id)) {
             *counter = counter.wrapping_add(1);
         }
@@ -165,18 +192,18 @@ impl Table {
         let mut at = hole;
         loop {
             at = (at + 1) & mask;
-            let Some(next) = self.slots.get(at).filter(|bucket| bucket.in_use).copied() else { break };
+            let Some(next) = self.at(at) else { break };
             // It may move if its home is not behind the hole.
             let from_home = at.wrapping_sub(home(next.id)) & mask;
             if from_home >= at.wrapping_sub(hole) & mask {
                 if let Some(slot) = self.slots.get_mut(hole) {
-                    *slot = next;
+                    next.put(slot);
                 }
                 hole = at;
             }
         }
         if let Some(slot) = self.slots.get_mut(hole) {
-            *slot = Bucket::EMPTY;
+            *slot = [0; LINE];
         }
     }
 }
@@ -201,14 +228,28 @@ mod tests {
         *blake3::hash(&i.to_le_bytes()).as_bytes().first_chunk().unwrap()
     }
 
+    fn wait(table: &mut Table, id: ScopeId) {
+        let (at, bucket) = table.find(id).unwrap();
+        table.store(at, &Bucket { wanted_ns: 6, ..bucket });
+    }
+
+    #[test]
+    fn a_bucket_round_trips_through_its_line() {
+        let bucket = Bucket { id: id(7), tat_ns: 1, durable_ns: 2, wanted_ns: 3, chunk: 4, recent: true };
+        let mut line = [0; LINE];
+        assert_eq!(Bucket::of(&line), None);
+        bucket.put(&mut line);
+        assert_eq!(Bucket::of(&line), Some(bucket));
+    }
+
     #[test]
     fn a_table_is_a_map_until_it_is_full_and_then_forgets_what_was_not_asked_for() {
         let mut table = Table::new(1_000);
         for i in 0..1_000 {
-            assert!(table.get(id(i)).is_none());
+            assert!(table.find(id(i)).is_none());
             table.insert(id(i), i);
         }
-        assert!((0..1_000).all(|i| table.get(id(i)).unwrap().durable_ns == i));
+        assert!((0..1_000).all(|i| table.find(id(i)).unwrap().1.durable_ns == i));
         let mut model: BTreeMap<ScopeId, u64> = (0..1_000).map(|i| (id(i), i)).collect();
         // A hundred are asked for all the time. Few of them go while nothing else is older.
         let mut gone = BTreeSet::new();
@@ -217,14 +258,20 @@ mod tests {
             table.insert(id(i), i);
             model.insert(id(i), i);
             assert_eq!(table.evictions.iter().sum::<u32>(), before + 1);
-            gone.extend((0..100).filter(|i| table.get(id(*i)).is_none()));
+            for i in 0..100 {
+                match table.find(id(i)) {
+                    Some((at, bucket)) => table.store(at, &bucket),
+                    None => {
+                        gone.insert(i);
+                    }
+                }
+            }
         }
+        assert!(gone.len() < 10, "{gone:?}");
         assert_eq!((table.used, table.iter().count()), (1_000, 1_000));
         assert!(table.iter().all(|bucket| model[&bucket.id] == bucket.durable_ns));
-        assert!(gone.len() < 10, "{gone:?}");
         // Whatever is in the table is found: removals left no gap.
-        let inside: Vec<ScopeId> = table.iter().map(|bucket| bucket.id).collect();
-        assert!(inside.iter().all(|id| table.get(*id).is_some()));
+        assert!(table.iter().all(|bucket| table.find(bucket.id).unwrap().1 == bucket));
     }
 
     #[test]
@@ -232,16 +279,16 @@ mod tests {
         let mut table = Table::new(10);
         for i in 0..8 {
             table.insert(id(i), 5);
-            table.get(id(i)).unwrap().wanted_ns = 6;
+            wait(&mut table, id(i));
         }
         (8..500).for_each(|i| table.insert(id(i), 5));
-        assert!((0..8).all(|i| table.get(id(i)).is_some()));
+        assert!((0..8).all(|i| table.find(id(i)).is_some()));
         assert!(table.used <= 11);
         // If all wait, the table grows past its capacity.
         (1_000..1_100).for_each(|i| {
             table.insert(id(i), 5);
-            table.get(id(i)).unwrap().wanted_ns = 6;
+            wait(&mut table, id(i));
         });
-        assert!((1_000..1_100).all(|i| table.get(id(i)).is_some()));
+        assert!((1_000..1_100).all(|i| table.find(id(i)).is_some()));
     }
 }

@@ -8,7 +8,7 @@ pub(crate) const MAX_SECTION: usize = 8_192;
 const MARGIN_BITS: u32 = 16;
 /// Fewest bits of a fingerprint; a table of the most numbers has homes of fewer.
 const MIN_BITS: u32 = MARGIN_BITS + 6;
-/// Fewest fingerprints that a code can spend so many bits on: bounds what hostile bytes make a reader do.
+/// More than the longest code takes: bounds what hostile bytes make a reader do.
 const MAX_CODE_BYTES: usize = MAX_SECTION * 5 + 16;
 
 /// Fingerprints cut to `bits`, in order, each once.
