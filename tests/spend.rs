@@ -54,7 +54,7 @@ fn child() {
             scope.spawn(move || {
                 for step in 0.. {
                     let who = (thread + step) % CALLERS;
-                    let first = (round * THREADS + thread) << 40 | step * 64;
+                    let first = ((round * THREADS + thread) << 40) | (step * 64);
                     let numbers: Vec<PhoneHash> = (first..first + 1 + step * 7 % 40).map(common::number).collect();
                     let reply = index.lookup(&caller(who), Purpose::Search, &numbers).unwrap();
                     let answered = numbers.len() - reply.deferred().count();
@@ -152,7 +152,7 @@ fn threads_of_one_caller_share_one_budget_to_the_last_unit() {
                 scope.spawn(move || {
                     let mut answered = 0;
                     for step in 0..400 {
-                        let first = thread << 32 | step * 8;
+                        let first = (thread << 32) | (step * 8);
                         let numbers: Vec<PhoneHash> = (first..first + 1 + step % 4).map(common::number).collect();
                         let reply = index.lookup(&Caller::new("user"), Purpose::Search, &numbers).unwrap();
                         answered += numbers.len() as u64 - reply.deferred().count() as u64;

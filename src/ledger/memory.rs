@@ -46,10 +46,19 @@ pub(super) struct Remembered {
 pub(super) type Shared = Arc<Mutex<Remembered>>;
 
 impl Remembered {
-    /// Is the number free for this caller?
-    #[inline]
-    pub(super) fn contains(&self, fingerprint: u32) -> bool {
-        self.set.contains(fingerprint)
+    /// Positions of the numbers that are not free for this caller, in order.
+    pub(super) fn novel(&self, fingerprints: &[u32]) -> Vec<u32> {
+        let mut positions = vec![0; fingerprints.len()];
+        let mut count = 0;
+        // Every position is written and some are written over: whether a number is free cannot be guessed.
+        for (position, fingerprint) in (0_u32..).zip(fingerprints) {
+            if let Some(slot) = positions.get_mut(count) {
+                *slot = position;
+            }
+            count += usize::from(!self.set.contains(*fingerprint));
+        }
+        positions.truncate(count);
+        positions
     }
 }
 
@@ -192,7 +201,9 @@ impl Memory {
         if live.is_empty() {
             return Ok(remembered);
         }
-        for (generation, section) in db.read(|txn| novelty_rows::load(db, txn, caller, &live))? {
+        let sections = db.read(|txn| novelty_rows::load(db, txn, caller, &live))?;
+        remembered.set.reserve(sections.iter().map(|(_, section)| section.len()).sum());
+        for (generation, section) in sections {
             for fingerprint in section.fingerprints() {
                 remembered.set.insert(fingerprint, section.bits());
             }
@@ -205,7 +216,13 @@ impl Memory {
     }
 
     /// Remembers numbers whose charge is durable.
-    pub(super) fn remember(&self, caller: ScopeId, shared: &Shared, now_ns: u64, paid: &[u32]) {
+    pub(super) fn remember(
+        &self,
+        caller: ScopeId,
+        shared: &Shared,
+        now_ns: u64,
+        paid: impl ExactSizeIterator<Item = u32>,
+    ) {
         let generation = self.generation(now_ns / MINUTE_NS);
         let mut remembered = shared.lock();
         let before = remembered.set.memory_bytes();
@@ -220,10 +237,11 @@ impl Memory {
         let Some((_, unwritten)) = unwritten.get_mut(of_generation) else { return };
         let waiting = unwritten.len();
         unwritten.reserve(paid.len());
+        set.reserve(paid.len());
         for fingerprint in paid {
             // Another lookup of the caller may have paid for it as well.
-            if !set.contains(*fingerprint) && set.insert(*fingerprint, FULL_BITS) {
-                unwritten.push(*fingerprint);
+            if set.insert(fingerprint, FULL_BITS) {
+                unwritten.push(fingerprint);
             }
         }
         let added = unwritten.len() - waiting;

@@ -278,27 +278,22 @@ impl Ledger for RedbLedger {
         let caller = scopes.first().map(|scope| scope.id).unwrap_or_default();
         let remembered = self.memory.recall(&self.db, caller, now_ns)?;
 
-        let mut positions = Vec::with_capacity(fingerprints.len());
-        let mut novel = Vec::with_capacity(fingerprints.len());
-        {
-            let known = remembered.as_ref().map(|remembered| remembered.lock());
-            for (position, fingerprint) in fingerprints.iter().enumerate() {
-                if !known.as_ref().is_some_and(|known| known.contains(*fingerprint)) {
-                    positions.push(position as u32);
-                    novel.push(*fingerprint);
-                }
-            }
-        }
+        let mut novel = match &remembered {
+            Some(remembered) => remembered.lock().novel(fingerprints),
+            None => (0..fingerprints.len() as u32).collect(),
+        };
         let grant = self.pay(scopes, now_ns, novel.len() as u64)?;
         let granted = usize::try_from(grant.granted).unwrap_or(usize::MAX).min(novel.len());
+        let deferred = novel.split_off(granted);
         // Only now: what is remembered is free, so it must be paid for good.
         if let Some(remembered) = remembered.filter(|_| granted > 0) {
-            self.memory.remember(caller, &remembered, now_ns, novel.get(..granted).unwrap_or_default());
+            let paid = novel.iter().map(|at| fingerprints.get(*at as usize).copied().unwrap_or_default());
+            self.memory.remember(caller, &remembered, now_ns, paid);
             if self.memory.is_full() {
                 self.write_some_novelty()?;
             }
         }
-        Ok(Verdict { grant, deferred: positions.split_off(granted) })
+        Ok(Verdict { grant, deferred })
     }
 
     fn disclose(&self, caller: ScopeId, purpose: Purpose, accounts: &[AccountId]) -> Result<()> {

@@ -81,10 +81,13 @@ impl Section {
         let mut next = 0;
         for value in &self.values {
             let gap = value - next;
-            for _ in 0..gap >> low {
-                writer.push(1, 1);
+            let mut high = gap >> low;
+            while high >= 16 {
+                writer.push(0xffff, 16);
+                high -= 16;
             }
-            writer.push(0, 1);
+            // The zero that ends it is above the ones.
+            writer.push((1 << high) - 1, high + 1);
             writer.push(gap & ((1 << low) - 1), low);
             next = value + 1;
         }

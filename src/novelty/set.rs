@@ -1,55 +1,76 @@
-//! The fingerprints of one caller in memory: an open-addressed table of `u32`.
+//! The fingerprints of one caller in memory: an open-addressed table of `u32`, a cache line at a time.
 
 use super::{FULL_BITS, MAX_REMEMBERED};
 
-/// Fewest slots of a table that is not empty: a cache line.
-const MIN_SLOTS: usize = 16;
+/// Fingerprints in a line.
+const LANES: usize = 16;
+
+/// A cache line of fingerprints. Free lanes, which are zero, are behind the others.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Line([u32; LANES]);
 
 /// Fingerprints of the numbers that one caller paid for. Nothing is allocated for none.
 ///
-/// A slot holds the bits that are known, then a one, then zeros, so that fingerprints cut to fewer bits stand in the
-/// same table; zero is an empty slot. A fingerprint's home is given by its first bits, which no cut removes.
+/// A lane holds the bits that are known, then a one, then zeros, so that fingerprints cut to fewer bits stand in the
+/// same table. A fingerprint's line is given by its first bits, which no cut removes; if that is full, the next one
+/// that is not.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct NoveltySet {
     /// A power of two of them, at most five eighths in use.
-    slots: Vec<u32>,
+    lines: Vec<Line>,
     used: u32,
+}
+
+/// What a line knows of a fingerprint.
+struct Look {
+    is_known: bool,
+    /// Lanes in use.
+    used: u32,
+}
+
+impl Line {
+    /// Compares with all lanes at once: there is no branch for a processor to guess, and compilers use its vectors.
+    #[inline]
+    fn look(&self, wanted: u32) -> Look {
+        let (mut known, mut used) = (0, 0);
+        for lane in self.0 {
+            // All ones up to the one that ends the known bits; everything above it must agree.
+            let unknown = lane ^ lane.wrapping_sub(1);
+            let in_use = u32::from(lane != 0);
+            known |= u32::from((lane ^ wanted) & !unknown == 0) & in_use;
+            used += in_use;
+        }
+        Look { is_known: known != 0, used }
+    }
 }
 
 impl NoveltySet {
     /// Is this fingerprint, or what is left of it, in the set?
     #[inline]
     pub(crate) fn contains(&self, fingerprint: u32) -> bool {
-        if self.slots.is_empty() {
-            return false;
-        }
         let wanted = fingerprint << 1;
         let mut at = self.home(wanted);
-        loop {
-            // The mask keeps the index inside; a table is never full.
-            let slot = self.slots.get(at).copied().unwrap_or_default();
-            if slot == 0 {
-                return false;
+        // A table is never full, so this ends.
+        while let Some(line) = self.lines.get(at) {
+            let look = line.look(wanted);
+            if look.is_known || (look.used as usize) < LANES {
+                return look.is_known;
             }
-            // Everything above the one that ends the known bits must agree.
-            if u64::from(slot ^ wanted) >> (slot.trailing_zeros() + 1) == 0 {
-                return true;
-            }
-            at = (at + 1) & (self.slots.len() - 1);
+            at = (at + 1) & (self.lines.len() - 1);
         }
+        false
     }
 
-    /// Adds a fingerprint of which the first `bits` are known. False if the set is full.
+    /// Adds a fingerprint of which the first `bits` are known. False if it is known, or the set is full.
+    #[inline]
     pub(crate) fn insert(&mut self, fingerprint: u32, bits: u32) -> bool {
         if self.len() >= MAX_REMEMBERED {
             return false;
         }
-        if self.slots.len() * 5 < (self.len() + 1) * 8 {
-            self.grow();
-        }
+        self.reserve(1);
         let cut = FULL_BITS.saturating_sub(bits);
-        self.put((fingerprint >> cut << 1 | 1) << cut);
-        true
+        self.put((fingerprint >> cut << 1 | 1) << cut)
     }
 
     /// How many fingerprints are in the set.
@@ -59,32 +80,58 @@ impl NoveltySet {
 
     /// Bytes of the table.
     pub(crate) const fn memory_bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<u32>()
+        self.lines.capacity() * size_of::<Line>()
     }
 
-    fn home(&self, slot: u32) -> usize {
-        // At least 16 slots, so the shift is below 32.
-        (slot >> (32 - self.slots.len().trailing_zeros())) as usize
+    #[inline]
+    fn home(&self, lane: u32) -> usize {
+        (u64::from(lane) >> (32 - self.lines.len().checked_ilog2().unwrap_or(0))) as usize
     }
 
-    fn put(&mut self, slot: u32) {
-        let mut at = self.home(slot);
-        while let Some(here) = self.slots.get_mut(at) {
-            if *here == 0 {
-                *here = slot;
-                self.used += 1;
-                return;
+    #[inline]
+    fn put(&mut self, lane: u32) -> bool {
+        let mut at = self.home(lane);
+        let last = self.lines.len().wrapping_sub(1);
+        while let Some(line) = self.lines.get_mut(at) {
+            let look = line.look(lane);
+            if look.is_known {
+                return false;
             }
-            at = (at + 1) & (self.slots.len() - 1);
+            if let Some(free) = line.0.get_mut(look.used as usize) {
+                *free = lane;
+                self.used += 1;
+                return true;
+            }
+            at = (at + 1) & last;
+        }
+        false
+    }
+
+    /// Makes room for so many more at once, as far as the set may grow.
+    #[inline]
+    pub(crate) fn reserve(&mut self, more: usize) {
+        let count = (self.len() + more).min(MAX_REMEMBERED);
+        if self.lines.len() * LANES * 5 < count * 8 {
+            self.grow(count);
         }
     }
 
-    fn grow(&mut self) {
-        let slots = (self.slots.len() * 2).max(MIN_SLOTS);
-        let old = std::mem::replace(&mut self.slots, vec![0; slots]);
-        self.used = 0;
-        for slot in old.into_iter().filter(|slot| *slot != 0) {
-            self.put(slot);
+    #[cold]
+    fn grow(&mut self, count: usize) {
+        let lines = (count * 8).div_ceil(LANES * 5).next_power_of_two();
+        let old = std::mem::replace(&mut self.lines, vec![Line([0; LANES]); lines]);
+        // Lanes in use are counted apart: reading a line that was written just now stalls.
+        let mut used = vec![0_u8; lines];
+        for lane in old.iter().flat_map(|line| line.0).filter(|lane| *lane != 0) {
+            let mut at = self.home(lane);
+            while let (Some(line), Some(used)) = (self.lines.get_mut(at), used.get_mut(at)) {
+                if let Some(free) = line.0.get_mut(usize::from(*used)) {
+                    *free = lane;
+                    *used += 1;
+                    break;
+                }
+                at = (at + 1) & (lines - 1);
+            }
         }
     }
 }
@@ -106,10 +153,15 @@ mod tests {
             let mut set = NoveltySet::default();
             let mut model = BTreeSet::new();
             for (fingerprint, bits) in &inserts {
-                prop_assert!(set.insert(*fingerprint, *bits));
-                model.insert((*bits, fingerprint >> (31 - bits)));
+                // A shorter one may take the place of what is asked, never of what is not.
+                let known = set.contains(*fingerprint);
+                let is_new = set.insert(*fingerprint, *bits);
+                prop_assert!(is_new || known);
+                if is_new {
+                    model.insert((*bits, fingerprint >> (31 - bits)));
+                }
             }
-            prop_assert_eq!(set.len(), inserts.len());
+            prop_assert_eq!(set.len(), model.len());
             // Neighbours of what is inside are the interesting questions.
             let near = inserts.iter().flat_map(|(f, _)| [*f, f ^ 1, f ^ (1 << 9), (f + 1) & 0x7fff_ffff]);
             for question in near.chain(asked) {

@@ -21,6 +21,9 @@ const LEASED_LOOKUPS: u64 = 100;
 /// Callers whose remembered numbers are measured on disk, and the numbers of each.
 const BOOKS: u64 = 2_000;
 const BOOK: u64 = 500;
+/// Callers that ask for batches, and batches of each.
+const SYNCING: u64 = 64;
+const SYNCS: u64 = 16;
 /// Numbers of a lookup where it is a batch.
 const BATCH: u64 = 512;
 /// A redb commit of two phases syncs twice.
@@ -197,17 +200,17 @@ fn one_by_one(index: &Index, callers: &[PreparedCaller]) -> Result<(f64, f64), C
 
 /// Nanoseconds a number, novel and known, and bytes on disk a number, of callers with address books.
 fn books(dir: &Path) -> Result<(f64, f64, f64, f64), CliError> {
-    let index = open_with(dir, 1, |options| options)?;
+    let index = open_with(dir, 1, |options| options.background(true))?;
     let batch = |caller: u64, first: u64| {
         let numbers: Vec<_> = (first..first + BATCH).map(|i| population::hash(caller << 20 | i)).collect();
         index.prepare(&numbers)
     };
     // Callers inside a lease ask for batch after batch; only the second half is timed.
-    let callers: Vec<_> = (0..16).map(|i| index.prepare_caller(&caller("b", i))).collect();
-    for numbers in [64 * BATCH, 1] {
+    let callers: Vec<_> = (0..SYNCING).map(|i| index.prepare_caller(&caller("b", i))).collect();
+    for numbers in [SYNCS * BATCH, 1] {
         index.raw_charge_all(&callers, numbers)?;
     }
-    let batches: Vec<_> = (0..64).flat_map(|step| (0..16).map(move |who| (who, step * BATCH))).collect();
+    let batches: Vec<_> = (0..SYNCS).flat_map(|step| (0..SYNCING).map(move |who| (who, step * BATCH))).collect();
     let prepared: Vec<_> = batches.iter().map(|(who, first)| batch(*who, *first)).collect();
     let ask = |i: usize| -> Result<u64, CliError> {
         match (callers.get(i % callers.len()), prepared.get(i)) {
