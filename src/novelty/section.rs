@@ -259,6 +259,14 @@ mod tests {
         }
     }
 
+    /// Worked out apart from this code, from `docs/FORMAT.md` alone.
+    #[test]
+    fn the_code_is_as_documented() {
+        let mut section = Section::empty(22);
+        section.add(&[3, (1 << 20) + 4, (1 << 20) + 5, (1 << 22) - 1].map(|value| value << 9 | 0x155));
+        assert_eq!(hex::encode(section.encode()), "0600200000000000cbff7f");
+    }
+
     #[test]
     fn the_least_and_the_most_fingerprints_of_a_section_round_trip() {
         for values in [vec![0], vec![u32::MAX >> 1], (0..MAX_SECTION as u32).collect()] {

@@ -143,7 +143,7 @@ fn active(dir: &Path, count: u64) -> Result<Active, CliError> {
     const CHUNK: usize = 100_000;
     let count_of = usize::try_from(count).unwrap_or(usize::MAX);
     let index = open_with(dir, 1, |options| options.active_callers(count_of.max(1_000)).background(true))?;
-    let callers: Vec<PreparedCaller> = (0..count).map(|i| index.prepare_caller(&caller("a", i))).collect();
+    let mut callers: Vec<PreparedCaller> = (0..count).map(|i| index.prepare_caller(&caller("a", i))).collect();
     // The second charge leases as much ahead as the first one took.
     for numbers in [100, 0] {
         callers.chunks(CHUNK).try_for_each(|chunk| {
@@ -152,13 +152,12 @@ fn active(dir: &Path, count: u64) -> Result<Active, CliError> {
     }
     // In an order that no table has, made before the time is taken.
     let mut random = SplitMix(1);
-    let mut order = callers.clone();
-    for last in (1..order.len()).rev() {
-        order.swap(last, random.below(last as u64 + 1) as usize);
+    for last in (1..callers.len()).rev() {
+        callers.swap(last, random.below(last as u64 + 1) as usize);
     }
     let commits = index.ledger_commits();
     let start = Instant::now();
-    for caller in order.iter().cycle().take(CHARGES) {
+    for caller in callers.iter().cycle().take(CHARGES) {
         std::hint::black_box(index.raw_pay(*caller, 1)?);
     }
     let charge_ns = start.elapsed().as_secs_f64() * 1e9 / CHARGES as f64;
