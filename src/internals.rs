@@ -10,7 +10,8 @@ use crate::segment::layout::{PAGE_LEN, footer, page_sum};
 use crate::segment::reader::Segment;
 use crate::words::{AccountId, Entry, Key, KeyRing, PhoneHash, Purpose, Secret, Stamp};
 
-pub use crate::index::raw::PreparedKeys;
+pub use crate::index::raw::{PreparedCaller, PreparedKeys};
+pub use crate::ledger::LedgerSizes;
 pub use crate::words::prf::Prf;
 
 /// Bytes of a segment's footer.

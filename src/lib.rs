@@ -29,7 +29,7 @@
 //! ```
 //!
 //! The layers, lowest first; a module imports only from its own layer's named peers or from below:
-//! 0 `words`, `phone` · 1 `filter`, `segment`, `overlay`, `quota` (pure) · 2 `disk`, `database`, `store`,
+//! 0 `words`, `phone` · 1 `filter`, `segment`, `overlay`, `quota`, `novelty` (pure) · 2 `disk`, `database`, `store`,
 //! `ledger` (durable) · 3 `index` (the paths). `docs/ARCHITECTURE.md` says why.
 
 #![deny(unsafe_code)]
@@ -40,6 +40,7 @@ mod disk;
 mod filter;
 mod index;
 mod ledger;
+mod novelty;
 mod overlay;
 pub mod phone;
 mod quota;

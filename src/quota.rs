@@ -28,6 +28,27 @@ pub(crate) const fn wait_ns(tat_ns: u64, now_ns: u64, count: u64, quota: Quota) 
     spent.saturating_sub(now_ns.saturating_add(quota.burst() * quota.interval_ns()))
 }
 
+/// A lease is at most this share of a burst: what a crash may cost a bucket.
+const LEASE_SHARE: u64 = 16;
+/// What comes back within this time may always be leased: a crash costs no more than that much waiting.
+const LEASE_FLOOR_NS: u64 = 1_000_000_000;
+
+/// The state to make durable for a bucket that was spent up to `tat_ns`: ahead of it by `chunk` numbers, within a
+/// share of the burst and within what the bucket could pay now.
+///
+/// Everything below it may be spent without another write. It counts as spent after a crash.
+pub(crate) const fn leased(tat_ns: u64, now_ns: u64, chunk: u64, quota: Quota) -> u64 {
+    let burst_ns = quota.burst() * quota.interval_ns();
+    let share_ns = burst_ns / LEASE_SHARE;
+    let chunk_ns = chunk.saturating_mul(quota.interval_ns());
+    let ahead_ns = if chunk_ns > LEASE_FLOOR_NS { chunk_ns } else { LEASE_FLOOR_NS };
+    let ahead_ns = if ahead_ns < share_ns { ahead_ns } else { share_ns };
+    let wanted = tat_ns.saturating_add(ahead_ns);
+    let limit = now_ns.saturating_add(burst_ns);
+    let wanted = if wanted < limit { wanted } else { limit };
+    if wanted > tat_ns { wanted } else { tat_ns }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -72,6 +93,21 @@ mod tests {
                 prop_assert!(available(tat, now + wait - 1, quota) < want);
             }
         }
+    }
+
+    #[test]
+    fn a_lease_is_a_share_of_the_burst_and_within_what_can_be_paid() {
+        let quota = Quota::per_hour(1_600, 60).unwrap();
+        let minute = quota.interval_ns();
+        let spent = |count| spend(0, 0, count, quota);
+        assert_eq!(leased(spent(10), 0, 20, quota), spent(30));
+        assert_eq!(leased(spent(10), 0, 1_000, quota), spent(110));
+        assert_eq!(leased(spent(1_590), 0, 1_000, quota), spent(1_600));
+        assert_eq!(leased(spent(1_600), minute, 1_000, quota), spent(1_601));
+        assert_eq!(leased(spent(1_600), 0, 1_000, quota), spent(1_600));
+        // A second's refill is always leased, if the burst allows.
+        assert_eq!(leased(spent(10), 0, 0, quota), spent(10) + 1_000_000_000);
+        assert_eq!(leased(7, 0, 0, Quota::per_hour(15, 3_600_000).unwrap()), 7 + 15 * 1_000_000 / 16);
     }
 
     #[test]

@@ -71,7 +71,9 @@ fn asked(seed: u64, step: u64) -> u64 {
 
 fn open(dir: &Path) -> Index {
     let quotas = QuotaPolicy::of_caller(Quota::per_hour(BURST, 1).unwrap());
-    Index::open(dir, Options::new(common::secret()).background(false).quotas(quotas)).unwrap()
+    // Nothing is free, so that what was spent can be told from the steps.
+    let options = Options::new(common::secret()).background(false).quotas(quotas).novelty_window(Duration::ZERO);
+    Index::open(dir, options).unwrap()
 }
 
 fn run(index: &Index, seed: u64, step: u64) {

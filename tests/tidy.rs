@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Layers, lowest first. A module may use the layers below its own, and the peers named in [`PEERS`].
 const LAYERS: [&[&str]; 5] = [
     &["words", "phone"],
-    &["filter", "segment", "overlay", "quota"],
+    &["filter", "segment", "overlay", "quota", "novelty"],
     &["disk", "database", "store", "ledger"],
     &["index"],
     &["bin"],

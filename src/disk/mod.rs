@@ -1,11 +1,13 @@
-//! Layer 2: files. The one place that publishes, maps, locks and removes them.
+//! Layer 2: files. The one place that publishes, maps, locks and removes them, and memory as the kernel maps it.
 
 mod direct;
+mod lines;
 mod lock;
 mod map;
 mod publish;
 
 pub(crate) use direct::{Buffer, Spill};
+pub(crate) use lines::{LINE, Lines};
 pub(crate) use lock::DirLock;
 pub(crate) use map::MappedFile;
 pub(crate) use publish::{publish, remove_file, rename};

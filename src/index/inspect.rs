@@ -73,7 +73,7 @@ impl Inspector {
     /// [`crate::Error::Database`] if the ledger cannot be read.
     pub fn disclosed_to(&self, caller: &Caller) -> Result<Vec<Disclosure>> {
         tracing::info!("an operator asks who was disclosed to a caller");
-        let identity = self.inner.ring.identity_of("caller", caller.id());
+        let identity = self.inner.ring.caller(caller.id()).id;
         let rows = self.inner.ledger.disclosed_to(identity)?;
         let disclosure = |(account, purpose_bit, first_at_ms)| Disclosure { account, purpose_bit, first_at_ms };
         Ok(rows.into_iter().map(disclosure).collect())

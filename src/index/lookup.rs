@@ -1,8 +1,6 @@
 //! The path of a lookup: check, key, deduplicate, charge, probe, record, answer. Nothing is probed before the
 //! charge is durable, and nothing is answered before the disclosure is.
 
-use hashbrown::HashTable;
-
 use super::{Index, Inner, Match, Reply};
 use crate::ledger::{Ledger, Scope, ScopeId};
 use crate::words::{AccountId, Caller, Error, Key, PhoneHash, Purpose, Result};
@@ -12,8 +10,9 @@ impl Index {
     /// still ask?
     ///
     /// Every distinct number is charged to the caller, to each of its origins that has a quota, and to everyone,
-    /// hit or miss; the charge is durable before anything is looked up. Where a budget runs short, the first
-    /// distinct numbers that all budgets can pay are answered and the rest is deferred, uncharged.
+    /// hit or miss; the charge is durable before anything is looked up. A number that this caller paid for within
+    /// [`crate::Options::novelty_window`] is free, for whatever purpose. Where a budget runs short, the first
+    /// numbers that all budgets can pay are answered, with all free ones, and the rest is deferred, uncharged.
     ///
     /// # Errors
     /// [`Error::EmptyCaller`], [`Error::CallerIdTooLong`], [`Error::TooManyOrigins`], [`Error::BatchTooLarge`]
@@ -31,35 +30,56 @@ impl Inner {
         self.ring.keys_of(hashes.iter(), &mut keys);
         let batch = Distinct::of(&keys);
 
-        let identity = self.ring.identity_of("caller", caller.id());
-        let scopes = self.scopes(caller, identity);
-        let grant = self.ledger.charge(&scopes, batch.keys.len() as u64)?;
-        let granted = usize::try_from(grant.granted).unwrap_or(usize::MAX).min(batch.keys.len());
+        let who = self.ring.caller(caller.id());
+        let scopes = self.scopes(caller, who.id);
+        let mut fingerprints = Vec::with_capacity(batch.keys.len());
+        self.ring.fingerprints_of(&who, &batch.keys, &mut fingerprints);
+        let verdict = self.ledger.charge(&scopes, &fingerprints)?;
+        if self.ledger.is_novelty_due() {
+            self.wake.wake();
+        }
 
-        let found = self.probe(purpose, batch.keys.get(..granted).unwrap_or_default())?;
+        let found = if verdict.deferred.is_empty() {
+            self.probe(purpose, &batch.keys)?
+        } else {
+            self.probe_some(purpose, &batch, &verdict.deferred)?
+        };
         let accounts: Vec<AccountId> = found.iter().map(|(_, account)| *account).collect();
-        self.ledger.disclose(identity, purpose, &accounts)?;
+        self.ledger.disclose(who.id, purpose, &accounts)?;
         Ok(Reply {
             matches: batch.spread(&found),
-            is_deferred: batch.number_of.iter().map(|number| *number as usize >= granted).collect(),
-            charged: grant.granted,
-            remaining: grant.remaining,
-            retry_after: grant.retry_after,
+            is_deferred: batch.positions_of(&verdict.deferred),
+            charged: verdict.grant.granted,
+            remaining: verdict.grant.remaining,
+            retry_after: verdict.grant.retry_after,
         })
     }
 
-    /// Everything that pays for a lookup of this caller.
+    /// Probes the keys of a batch that are not deferred.
+    fn probe_some(&self, purpose: Purpose, batch: &Distinct, deferred: &[u32]) -> Result<Vec<(u32, AccountId)>> {
+        let mut deferred = deferred.iter().peekable();
+        let numbered = (0_u32..).zip(&batch.keys);
+        let answered = numbered.filter(|(number, _)| deferred.next_if_eq(&number).is_none());
+        let (numbers, keys): (Vec<u32>, Vec<Key>) = answered.unzip();
+        let mut found = self.probe(purpose, &keys)?;
+        for (number, _) in &mut found {
+            *number = numbers.get(*number as usize).copied().unwrap_or_default();
+        }
+        Ok(found)
+    }
+
+    /// Everything that pays for a lookup of this caller, the caller first.
     fn scopes(&self, caller: &Caller, identity: ScopeId) -> Vec<Scope> {
-        let policy = self.ledger.policy();
-        let mut scopes = vec![Scope { id: identity, quota: policy.caller() }];
+        let policy = self.ledger.quotas();
+        let mut scopes = Vec::with_capacity(caller.origins().len() + 2);
+        scopes.push(Scope { id: identity, quota: policy.caller() });
         for origin in caller.origins() {
             if let Some(quota) = policy.origin(origin.kind()) {
-                let id = self.ring.identity_of(&format!("origin:{}", origin.kind()), origin.value());
-                scopes.push(Scope { id, quota });
+                scopes.push(Scope { id: self.ring.origin(origin.kind(), origin.value()), quota });
             }
         }
         if let Some(quota) = policy.everyone() {
-            scopes.push(Scope { id: self.ring.identity_of("everyone", &[]), quota });
+            scopes.push(Scope { id: self.ring.everyone(), quota });
         }
         scopes
     }
@@ -90,23 +110,43 @@ struct Distinct {
 
 impl Distinct {
     fn of(batch: &[Key]) -> Self {
-        let mut table: HashTable<u32> = HashTable::with_capacity(batch.len());
+        // Open addressing over the numbers of keys, one added to each: zero is free. Keys are uniform, so their own
+        // bits are the hash.
+        let mask = (batch.len() * 2).next_power_of_two() - 1;
+        let mut table = vec![0_u32; mask + 1];
         let mut keys: Vec<Key> = Vec::with_capacity(batch.len());
         let mut number_of = Vec::with_capacity(batch.len());
         for key in batch {
-            let same = |number: &u32| keys.get(*number as usize) == Some(key);
-            let number = match table.find(key.lo, same) {
-                Some(number) => *number,
-                None => {
-                    let number = keys.len() as u32;
+            let mut at = key.lo as usize & mask;
+            // There are twice as many places as keys.
+            while let Some(place) = table.get_mut(at) {
+                if *place == 0 {
                     keys.push(*key);
-                    table.insert_unique(key.lo, number, |number| keys.get(*number as usize).map_or(0, |k| k.lo));
-                    number
+                    *place = keys.len() as u32;
                 }
-            };
-            number_of.push(number);
+                let number = *place - 1;
+                if keys.get(number as usize) == Some(key) {
+                    number_of.push(number);
+                    break;
+                }
+                at = (at + 1) & mask;
+            }
         }
         Self { keys, number_of }
+    }
+
+    /// For each position, whether its number is among these, which are in order.
+    fn positions_of(&self, numbers: &[u32]) -> Vec<bool> {
+        if numbers.is_empty() {
+            return vec![false; self.number_of.len()];
+        }
+        let mut among = vec![false; self.keys.len()];
+        for number in numbers {
+            if let Some(flag) = among.get_mut(*number as usize) {
+                *flag = true;
+            }
+        }
+        self.number_of.iter().map(|number| among.get(*number as usize).copied().unwrap_or_default()).collect()
     }
 
     /// Matches of distinct keys, sorted, to matches of positions, sorted.
@@ -137,5 +177,15 @@ mod tests {
             .map(|(position, account): (usize, u64)| Match { position, account: account.into() })
             .into();
         assert_eq!(spread, expected);
+        assert_eq!(batch.positions_of(&[1]), [false, true, false, false, true]);
+        assert_eq!(Distinct::of(&[]).positions_of(&[]), [false; 0]);
+    }
+
+    #[test]
+    fn many_keys_with_the_same_place_are_told_apart() {
+        let keys: Vec<Key> = (0..300_u128).map(|i| Key::from_u128((i % 100) << 64 | 77)).collect();
+        let batch = Distinct::of(&keys);
+        assert_eq!(batch.keys, keys[..100]);
+        assert_eq!(batch.number_of, (0..300).map(|i| i % 100).collect::<Vec<u32>>());
     }
 }

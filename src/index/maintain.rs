@@ -124,6 +124,7 @@ impl Inner {
             self.fold_range(range)?;
         }
         self.trim_log()?;
+        self.ledger.write_novelty()?;
         let now_ns = self.clock.monotonic_ns();
         if forgot_at_ns.is_none_or(|at| now_ns.saturating_sub(at) >= FORGET_EVERY_NS) {
             *forgot_at_ns = Some(now_ns);
@@ -175,8 +176,9 @@ impl Inner {
         map.slots().iter().map(|slot| (slot.range, overlay.count_in(slot.range))).collect()
     }
 
-    /// Forgets disclosures and removals whose retention has passed.
+    /// Forgets disclosures, removals and paid numbers whose time has passed.
     fn forget(&self) -> Result<()> {
+        self.ledger.forget_novelty()?;
         let gone = self.ledger.forget_disclosures(self.options.disclosure_retention)?;
         if gone > 0 {
             tracing::info!(gone, "forgot disclosures past their retention");

@@ -1,8 +1,9 @@
 //! Layer 3: the paths of the index, one file each.
 //!
-//! `open` ties the files together, `lookup` answers, `update` and `erase` write, `import` and `fold` build
+//! `open` ties the files together, `lookup` answers, `update`, `erase` and `callers` write, `import` and `fold` build
 //! segments, `maintain` does so in the background, `verify` and `stats` look without changing anything.
 
+mod callers;
 mod commit;
 mod erase;
 mod fold;

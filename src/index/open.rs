@@ -89,6 +89,11 @@ fn ledger_options(options: &Options) -> LedgerOptions {
         database: options.ledger_database(),
         max_clock_jump: options.max_clock_jump,
         clock: options.clock.clone(),
+        active_buckets: options.active_callers,
+        max_lease: u64::from(options.max_lease),
+        novelty_window: options.novelty_window,
+        novelty_bytes: options.novelty_bytes,
+        background: options.background,
     }
 }
 

@@ -30,6 +30,10 @@ pub struct Options {
     pub(crate) max_bytes: u64,
     pub(crate) index_cache_bytes: usize,
     pub(crate) ledger_cache_bytes: usize,
+    pub(crate) active_callers: usize,
+    pub(crate) max_lease: u32,
+    pub(crate) novelty_window: Duration,
+    pub(crate) novelty_bytes: usize,
     pub(crate) check_databases: bool,
     pub(crate) import_memory_bytes: usize,
     pub(crate) segment_listings: usize,
@@ -63,6 +67,10 @@ impl Options {
             max_bytes: u64::MAX,
             index_cache_bytes: 64 << 20,
             ledger_cache_bytes: 64 << 20,
+            active_callers: 1 << 20,
+            max_lease: 1 << 20,
+            novelty_window: Duration::from_secs(60 * 86_400),
+            novelty_bytes: 256 << 20,
             check_databases: true,
             import_memory_bytes: 3 << 30,
             segment_listings: 2_000_000,
@@ -130,6 +138,42 @@ impl Options {
     #[must_use]
     pub const fn ledger_cache_bytes(mut self, bytes: usize) -> Self {
         self.ledger_cache_bytes = bytes;
+        self
+    }
+
+    /// Callers and origins whose budgets are kept in memory: 1,048,576 by default, at least 64. One takes up to 128
+    /// bytes. Others are read from the ledger when they ask again.
+    #[must_use]
+    pub const fn active_callers(mut self, callers: usize) -> Self {
+        self.active_callers = callers;
+        self
+    }
+
+    /// Most numbers that a budget is charged for ahead of their use, in one durable write: 1,048,576 by default. It is
+    /// never more than a sixteenth of the burst, begins with nothing and doubles with use. A crash forfeits what was
+    /// charged ahead; a clean close gives it back. With 0 nothing is charged ahead, except what refills in a second.
+    #[must_use]
+    pub const fn max_lease(mut self, numbers: u32) -> Self {
+        self.max_lease = numbers;
+        self
+    }
+
+    /// How long a number that a caller paid for stays free for it: 60 days by default, rounded up to minutes. It is
+    /// forgotten not later than a quarter of this after that. With zero, every lookup pays for all its numbers.
+    ///
+    /// At most 65,536 numbers of a caller are remembered. They are remembered by fingerprints: a number that the
+    /// caller did not pay for is taken for one that it did with a probability of at most 1 in 10,000.
+    #[must_use]
+    pub const fn novelty_window(mut self, window: Duration) -> Self {
+        self.novelty_window = window;
+        self
+    }
+
+    /// Memory for the numbers that active callers paid for: 256 MiB by default. A caller takes about 200 bytes and 8
+    /// for each number. Others are read from the ledger when they ask again.
+    #[must_use]
+    pub const fn novelty_bytes(mut self, bytes: usize) -> Self {
+        self.novelty_bytes = bytes;
         self
     }
 
@@ -226,6 +270,8 @@ impl Options {
             ("segment_listings", "1,000 to 16,000,000", self.segment_listings as u64, 1_000, 16_000_000),
             ("fold_at_changes", "1 or more", self.fold_at_changes as u64, 1, u64::MAX),
             ("max_unfolded", "1,000 or more", self.max_unfolded as u64, 1_000, u64::MAX),
+            ("active_callers", "64 or more", self.active_callers as u64, 64, u64::MAX),
+            ("novelty_window", "up to 100 years", self.novelty_window.as_secs(), 0, 100 * 366 * 86_400),
             ("import_memory_bytes", "1 MiB or more", self.import_memory_bytes as u64, 1 << 20, u64::MAX),
             ("removal_retention", "60 seconds or more", self.removal_retention.as_secs(), 60, u64::MAX),
             ("disclosure_retention", "60 seconds or more", self.disclosure_retention.as_secs(), 60, u64::MAX),

@@ -1,9 +1,11 @@
-//! The probe alone, without caller, charge or disclosure: for benchmarks, under the feature `internals` only.
+//! The probe alone, without caller, charge or disclosure, and the charge alone: for benchmarks, under the feature
+//! `internals` only.
 //!
 //! It counts and names nobody, so that even a build with the feature has no way from a number to an account.
 
 use super::Index;
-use crate::words::{Key, PhoneHash, Purpose, Result};
+use crate::ledger::{Ledger, LedgerSizes, Scope};
+use crate::words::{Caller, CallerKeys, Key, PhoneHash, Purpose, Result};
 
 /// Keys of a batch, ready to be probed.
 #[derive(Debug)]
@@ -24,5 +26,63 @@ impl Index {
     /// As [`Index::lookup`]'s of the segments.
     pub fn raw_probe(&self, purpose: Purpose, keys: &PreparedKeys) -> Result<usize> {
         self.inner.probe(purpose, &keys.0).map(|found| found.len())
+    }
+}
+
+/// A caller, ready to be charged, by its own quota alone.
+#[derive(Debug, Clone, Copy)]
+pub struct PreparedCaller(CallerKeys);
+
+impl Index {
+    /// The caller under the keys of the index.
+    #[must_use]
+    pub fn prepare_caller(&self, caller: &Caller) -> PreparedCaller {
+        PreparedCaller(self.inner.ring.caller(caller.id()))
+    }
+
+    fn scope_of(&self, caller: PreparedCaller) -> [Scope; 1] {
+        [Scope { id: caller.0.id, quota: self.inner.ledger.quotas().caller() }]
+    }
+
+    /// Charges a number to each of these callers, and makes all of it durable in one commit.
+    ///
+    /// # Errors
+    /// As [`Index::lookup`]'s of the ledger.
+    pub fn raw_charge_all(&self, callers: &[PreparedCaller], numbers: u64) -> Result<()> {
+        let scopes: Vec<Scope> = callers.iter().flat_map(|caller| self.scope_of(*caller)).collect();
+        self.inner.ledger.pay_apart(&scopes, numbers)
+    }
+
+    /// Charges numbers without a look at whether they are novel; returns how many were granted.
+    ///
+    /// # Errors
+    /// As [`Index::lookup`]'s of the ledger.
+    pub fn raw_pay(&self, caller: PreparedCaller, numbers: u64) -> Result<u64> {
+        self.inner.ledger.pay_now(&self.scope_of(caller), numbers)
+    }
+
+    /// The whole part of the ledger in a lookup: fingerprints, novelty, charge. Returns how many were charged.
+    ///
+    /// # Errors
+    /// As [`Index::lookup`]'s of the ledger.
+    pub fn raw_charge(&self, caller: PreparedCaller, keys: &PreparedKeys) -> Result<u64> {
+        let mut fingerprints = Vec::with_capacity(keys.0.len());
+        self.inner.ring.fingerprints_of(&caller.0, &keys.0, &mut fingerprints);
+        Ok(self.inner.ledger.charge(&self.scope_of(caller), &fingerprints)?.grant.granted)
+    }
+
+    /// Transactions of the ledger so far.
+    #[must_use]
+    pub fn ledger_commits(&self) -> u64 {
+        self.inner.ledger.commits()
+    }
+
+    /// Writes what callers paid for, and tells how much the ledger's tables take.
+    ///
+    /// # Errors
+    /// [`crate::Error::Database`].
+    pub fn ledger_sizes(&self) -> Result<LedgerSizes> {
+        self.inner.ledger.write_novelty()?;
+        self.inner.ledger.sizes()
     }
 }

@@ -1,30 +1,24 @@
-//! The embedded ledger: one redb file, one transaction per charge.
+//! The embedded ledger: one redb file, buckets and novelty cached in memory, commits shared by who waits for them.
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bincode::{Decode, Encode};
 use parking_lot::Mutex;
-use redb::{TableDefinition, TableError, WriteTransaction};
+use redb::WriteTransaction;
 
-use super::time::{LedgerTime, Mark};
-use super::{FILE_NAME, Grant, Ledger, LedgerState, Scope, ScopeId, disclosures, state};
-use crate::database::{Db, DbOptions, decode, encode};
-use crate::quota;
+use super::buckets::{Advances, Attempt, Buckets, Loaded, MAX_SCOPES};
+use super::group::{Group, Outcome};
+use super::memory::Memory;
+use super::time::LedgerTime;
+use super::{FILE_NAME, Grant, Ledger, LedgerState, Scope, ScopeId, Verdict, bucket_rows, disclosures, state};
+use crate::database::{Db, DbOptions};
 use crate::words::{AccountId, Clock, Error, Purpose, QuotaPolicy, Result};
 
-const NAME: &str = "buckets";
-/// Identity of a scope to its bucket.
-const BUCKETS: TableDefinition<'_, ScopeId, &[u8]> = TableDefinition::new(NAME);
-
-/// A bucket on disk. The policy version says under which refill its state was computed.
-#[derive(Encode, Decode)]
-enum BucketRow {
-    V1 { tat_ns: u64, policy_version: u32 },
-}
+/// Buckets that a close gives back in one transaction.
+const SETTLED_AT_ONCE: usize = 65_536;
 
 /// How a ledger is opened.
 #[derive(Debug, Clone)]
@@ -32,25 +26,41 @@ pub(crate) struct LedgerOptions {
     pub(crate) database: DbOptions,
     pub(crate) max_clock_jump: Duration,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Buckets kept in memory.
+    pub(crate) active_buckets: usize,
+    /// Most numbers of a lease.
+    pub(crate) max_lease: u64,
+    /// How long a number that was paid for stays free.
+    pub(crate) novelty_window: Duration,
+    /// Memory for what callers paid for.
+    pub(crate) novelty_bytes: usize,
+    /// Does a thread call [`RedbLedger::write_novelty`] when it is due?
+    pub(crate) background: bool,
 }
 
 /// The ledger of an embedded index.
 pub(crate) struct RedbLedger {
-    db: Db,
-    time: LedgerTime,
-    state: Mutex<Guarded>,
+    pub(super) db: Db,
+    pub(super) time: LedgerTime,
+    /// Held through a transaction. No other lock of the ledger is held while waiting for it.
+    committer: Mutex<Committer>,
+    /// The first failed commit. From then on nothing is revealed.
+    poison: OnceLock<String>,
     /// Apart from the state, so that nobody waits for a commit to read it.
     policy: Arc<QuotaPolicy>,
     /// Transactions so far, readable while one is under way.
     commits: AtomicU64,
-    /// The snapshot version of the index, to be written down with the next charge.
+    /// The snapshot version of the index, to be written down with the next transaction.
     index_version: AtomicU64,
+    pub(super) buckets: Buckets,
+    pub(super) memory: Memory,
+    group: Group,
 }
 
-struct Guarded {
+struct Committer {
     state: LedgerState,
-    /// The first failed commit. From then on nothing is revealed.
-    poison: Option<String>,
+    /// Stays set if a transaction panicked.
+    is_at_it: bool,
 }
 
 impl fmt::Debug for RedbLedger {
@@ -74,15 +84,22 @@ impl RedbLedger {
         }
         let db = Db::open(&path, options.database, "an unlisted ledger")?;
         let state = db.read(|txn| state::read(&db, txn))?;
-        let time = LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump);
-        let index_version = AtomicU64::new(state.index_version);
-        let commits = AtomicU64::new(state.commits);
-        let policy = Arc::new(state.policy.clone());
-        Ok(Self { db, time, state: Mutex::new(Guarded { state, poison: None }), policy, commits, index_version })
+        Ok(Self {
+            time: LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump),
+            poison: OnceLock::new(),
+            policy: Arc::new(state.policy.clone()),
+            commits: AtomicU64::new(state.commits),
+            index_version: AtomicU64::new(state.index_version),
+            committer: Mutex::new(Committer { state, is_at_it: false }),
+            buckets: Buckets::new(options.active_buckets, options.max_lease),
+            memory: Memory::open(&db, options.novelty_window, options.novelty_bytes, options.background)?,
+            group: Group::default(),
+            db,
+        })
     }
 
     pub(crate) fn state(&self) -> LedgerState {
-        self.state.lock().state.clone()
+        self.committer.lock().state.clone()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -97,9 +114,14 @@ impl RedbLedger {
         })
     }
 
-    /// Tells the ledger how far the index is; it is written down with the next charge.
+    /// Tells the ledger how far the index is; it is written down with the next transaction.
     pub(crate) fn note_index_version(&self, version: u64) {
         self.index_version.fetch_max(version, Ordering::Relaxed);
+    }
+
+    /// The quotas in force, without a share in them.
+    pub(crate) fn quotas(&self) -> &QuotaPolicy {
+        &self.policy
     }
 
     /// Transactions so far.
@@ -107,9 +129,56 @@ impl RedbLedger {
         self.commits.load(Ordering::Acquire)
     }
 
-    /// Writes down where the ledger stands, for a clean close.
+    /// For a clean close, when no charge is under way: writes down where the ledger stands and what callers paid for,
+    /// and gives back what was leased and not spent.
     pub(crate) fn settle(&self) -> Result<()> {
+        let spent = self.buckets.unspent(self.time.ledger_ns());
+        for part in spent.chunks(SETTLED_AT_ONCE) {
+            self.commit(|txn, state| bucket_rows::write(&self.db, txn, state.policy_version, part))?;
+        }
+        self.write_novelty()?;
         self.commit(|_, _| Ok(()))
+    }
+
+    /// Is it time to write down what callers paid for?
+    pub(crate) fn is_novelty_due(&self) -> bool {
+        self.memory.is_due()
+    }
+
+    /// Writes down what callers paid for since the last time, and how far the index is.
+    pub(crate) fn write_novelty(&self) -> Result<()> {
+        let is_behind = self.committer.lock().state.index_version < self.index_version.load(Ordering::Relaxed);
+        if is_behind || self.memory.is_waiting() {
+            self.write_some_novelty()?;
+        }
+        while self.memory.is_waiting() {
+            self.write_some_novelty()?;
+        }
+        Ok(())
+    }
+
+    fn write_some_novelty(&self) -> Result<()> {
+        self.commit(|txn, _| self.memory.write(&self.db, txn))
+    }
+
+    /// Forgets what was paid for before the window.
+    pub(crate) fn forget_novelty(&self) -> Result<()> {
+        let now_ns = self.time.ledger_ns();
+        while self.memory.has_expired(now_ns) {
+            self.commit(|txn, _| self.memory.forget(&self.db, txn, now_ns))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets which numbers a caller paid for. Its debt stays.
+    pub(crate) fn erase_novelty(&self, caller: ScopeId) -> Result<()> {
+        self.commit(|txn, _| {
+            // Before the rows go, so that nothing puts them back, and after, so that nothing read them meanwhile.
+            self.memory.clear(caller);
+            self.memory.erase(&self.db, txn, caller)
+        })?;
+        self.memory.clear(caller);
+        Ok(())
     }
 
     /// Accounts disclosed to a caller, with the purpose's bit and the time.
@@ -124,96 +193,107 @@ impl RedbLedger {
         self.commit(|txn, _| disclosures::forget_before(&self.db, txn, before_ms))
     }
 
-    fn commit<T>(&self, work: impl FnOnce(&WriteTransaction, &mut LedgerState) -> Result<T>) -> Result<T> {
-        let mut guarded = self.state.lock();
-        Self::check_poison(&guarded)?;
-        self.commit_locked(&mut guarded, self.time.now(), work)
-    }
-
     /// One durable transaction, or a poisoned ledger: after a failed write what is on disk is not known.
-    fn commit_locked<T>(
-        &self,
-        guarded: &mut Guarded,
-        now: Mark,
-        work: impl FnOnce(&WriteTransaction, &mut LedgerState) -> Result<T>,
-    ) -> Result<T> {
-        let mut next = guarded.state.clone();
+    fn commit<T>(&self, work: impl FnOnce(&WriteTransaction, &mut LedgerState) -> Result<T>) -> Result<T> {
+        let mut committer = self.committer.lock();
+        self.check_poison()?;
+        if std::mem::replace(&mut committer.is_at_it, true) {
+            self.poison.get_or_init(|| "a thread panicked in a transaction".to_owned());
+            return self.check_poison().and(Err(Error::Panicked { during: "commit to the ledger" }));
+        }
+        let mut next = committer.state.clone();
         next.commits += 1;
-        next.mark = now;
+        next.mark = self.time.now();
         next.index_version = next.index_version.max(self.index_version.load(Ordering::Relaxed));
         let result = self.db.write(|txn| {
             let done = work(txn, &mut next)?;
             state::write(&self.db, txn, &next)?;
             Ok(done)
         });
-        match result {
-            Ok(done) => {
+        committer.is_at_it = false;
+        match &result {
+            Ok(_) => {
                 self.commits.store(next.commits, Ordering::Release);
-                guarded.state = next;
-                Ok(done)
+                committer.state = next;
             }
             Err(error) => {
-                guarded.poison = Some(error.with_causes());
-                Err(error)
+                self.poison.get_or_init(|| error.with_causes());
             }
         }
+        result
     }
 
-    fn check_poison(guarded: &Guarded) -> Result<()> {
-        match &guarded.poison {
+    fn check_poison(&self) -> Result<()> {
+        match self.poison.get() {
             Some(cause) => Err(Error::Poisoned { what: "ledger", cause: cause.clone() }),
             None => Ok(()),
         }
     }
 
-    fn read_buckets(&self, scopes: &[Scope]) -> Result<Vec<u64>> {
-        self.db.read(|txn| {
-            let table = match txn.open_table(BUCKETS) {
-                Err(TableError::TableDoesNotExist(_)) => return Ok(vec![0; scopes.len()]),
-                other => other.map_err(self.db.error("open the buckets"))?,
-            };
-            let mut tats = Vec::with_capacity(scopes.len());
-            for scope in scopes {
-                let row = table.get(scope.id).map_err(self.db.error("read a bucket"))?;
-                let row = row.map(|row| decode(row.value(), NAME, self.db.path())).transpose()?;
-                tats.push(row.map_or(0, |BucketRow::V1 { tat_ns, .. }| tat_ns));
+    /// Charges up to `want` numbers to all scopes alike; durable when it returns.
+    pub(super) fn pay(&self, scopes: &[Scope], now_ns: u64, want: u64) -> Result<Grant> {
+        let mut loaded = Loaded::default();
+        let (grant, advances) = loop {
+            match self.buckets.charge(scopes, now_ns, want, &loaded) {
+                Attempt::Decided(grant, advances) => break (grant, advances),
+                Attempt::Missing(missing) => loaded = self.load(scopes, missing)?,
             }
-            Ok(tats)
-        })
+        };
+        if !advances.is_empty() {
+            let outcome = self.group.commit(advances, |advances| self.advance(advances))?;
+            self.check_poison()?;
+            if outcome == Outcome::Failed {
+                return Err(Error::Panicked { during: "commit to the ledger" });
+            }
+        }
+        Ok(grant)
     }
 
-    fn write_buckets(
-        &self,
-        txn: &WriteTransaction,
-        state: &LedgerState,
-        buckets: &[(ScopeId, u64)],
-    ) -> Result<()> {
-        let mut table = txn.open_table(BUCKETS).map_err(self.db.error("open the buckets"))?;
-        for (id, tat_ns) in buckets {
-            let row = BucketRow::V1 { tat_ns: *tat_ns, policy_version: state.policy_version };
-            let bytes = encode(&row, NAME, self.db.path())?;
-            table.insert(id, bytes.as_slice()).map_err(self.db.error("write a bucket"))?;
-        }
+    pub(super) fn load(&self, scopes: &[Scope], mut missing: Loaded) -> Result<Loaded> {
+        let wanted = missing.clone();
+        let ids = wanted.missing().filter_map(|at| scopes.get(at).map(|scope| (at, scope.id)));
+        self.db
+            .read(|txn| bucket_rows::read(&self.db, txn, ids, |at, durable_ns| missing.fill(at, durable_ns)))?;
+        Ok(missing)
+    }
+
+    /// Makes the states of many charges durable together.
+    pub(super) fn advance(&self, mut advances: Advances) -> Result<()> {
+        advances.sort_unstable();
+        self.commit(|txn, state| {
+            bucket_rows::write(&self.db, txn, state.policy_version, &advances)?;
+            // What waits long enough goes along.
+            if self.memory.is_full() { self.memory.write(&self.db, txn) } else { Ok(()) }
+        })?;
+        self.buckets.advanced(&advances);
         Ok(())
     }
 }
 
 impl Ledger for RedbLedger {
-    fn charge(&self, scopes: &[Scope], want: u64) -> Result<Grant> {
-        // Held from reading the buckets to committing them: two charges cannot spend the same unit.
-        let mut guarded = self.state.lock();
-        Self::check_poison(&guarded)?;
-        let now = self.time.now();
-        let tats = self.read_buckets(scopes)?;
-        let grant = decide(scopes, &tats, now.ledger_ns, want);
-        if grant.granted > 0 {
-            let spend = |(scope, tat): (&Scope, &u64)| {
-                (scope.id, quota::spend(*tat, now.ledger_ns, grant.granted, scope.quota))
-            };
-            let spent: Vec<_> = scopes.iter().zip(&tats).map(spend).collect();
-            self.commit_locked(&mut guarded, now, |txn, state| self.write_buckets(txn, state, &spent))?;
+    fn charge(&self, scopes: &[Scope], fingerprints: &[u32]) -> Result<Verdict> {
+        self.check_poison()?;
+        debug_assert!(scopes.len() <= MAX_SCOPES);
+        let now_ns = self.time.ledger_ns();
+        let caller = scopes.first().map(|scope| scope.id).unwrap_or_default();
+        let remembered = self.memory.recall(&self.db, caller, now_ns)?;
+
+        let mut novel = match &remembered {
+            Some(remembered) => remembered.lock().novel(fingerprints),
+            None => (0..fingerprints.len() as u32).collect(),
+        };
+        let grant = self.pay(scopes, now_ns, novel.len() as u64)?;
+        let granted = usize::try_from(grant.granted).unwrap_or(usize::MAX).min(novel.len());
+        let deferred = novel.split_off(granted);
+        // Only now: what is remembered is free, so it must be paid for good.
+        if let Some(remembered) = remembered.filter(|_| granted > 0) {
+            let paid = novel.iter().map(|at| fingerprints.get(*at as usize).copied().unwrap_or_default());
+            self.memory.remember(caller, &remembered, now_ns, paid);
+            if self.memory.is_full() {
+                self.write_some_novelty()?;
+            }
         }
-        Ok(grant)
+        Ok(Verdict { grant, deferred })
     }
 
     fn disclose(&self, caller: ScopeId, purpose: Purpose, accounts: &[AccountId]) -> Result<()> {
@@ -226,104 +306,5 @@ impl Ledger for RedbLedger {
 
     fn policy(&self) -> Arc<QuotaPolicy> {
         self.policy.clone()
-    }
-}
-
-/// The largest prefix that every scope can pay, what is left after it, and how long the rest takes.
-fn decide(scopes: &[Scope], tats: &[u64], now: u64, want: u64) -> Grant {
-    let buckets = || scopes.iter().zip(tats);
-    let least = |spent| {
-        let left = |(scope, tat): (&Scope, &u64)| {
-            quota::available(quota::spend(*tat, now, spent, scope.quota), now, scope.quota)
-        };
-        buckets().map(left).min().unwrap_or(0)
-    };
-    let granted = least(0).min(want);
-    let rest = want - granted;
-    let wait_ns = buckets()
-        .map(|(scope, tat)| quota::wait_ns(quota::spend(*tat, now, granted, scope.quota), now, rest, scope.quota))
-        .max();
-    Grant {
-        granted,
-        remaining: least(granted),
-        retry_after: if rest == 0 { None } else { wait_ns.map(Duration::from_nanos) },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::words::{ManualClock, Quota};
-
-    const DATABASE: DbOptions = DbOptions { cache_bytes: 1 << 20, check: true };
-
-    fn scope(id: u8, burst: u64) -> Scope {
-        Scope { id: [id; 16], quota: Quota::per_hour(burst, 60).unwrap() }
-    }
-
-    fn open(dir: &Path, clock: &Arc<ManualClock>) -> RedbLedger {
-        let options = LedgerOptions {
-            database: DATABASE,
-            max_clock_jump: Duration::from_secs(86_400),
-            clock: clock.clone(),
-        };
-        RedbLedger::open(dir, &options).unwrap()
-    }
-
-    fn fresh() -> (tempfile::TempDir, Arc<ManualClock>, RedbLedger) {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::at_wall_ms(1_000));
-        let first = LedgerState::new([1; 16], [2; 16], QuotaPolicy::default(), clock.wall_ms());
-        RedbLedger::create(dir.path(), DATABASE, &first).unwrap();
-        let ledger = open(dir.path(), &clock);
-        (dir, clock, ledger)
-    }
-
-    #[test]
-    fn the_shortest_scope_decides_and_all_pay_the_same() {
-        let (_dir, clock, ledger) = fresh();
-        let scopes = [scope(1, 100), scope(2, 30)];
-        let grant = ledger.charge(&scopes, 50).unwrap();
-        assert_eq!((grant.granted, grant.remaining), (30, 0));
-        assert_eq!(grant.retry_after, Some(Duration::from_secs(20 * 60)));
-        // The first scope paid 30, not 50.
-        assert_eq!(ledger.charge(&scopes[..1], 100).unwrap().granted, 70);
-        clock.advance(Duration::from_secs(20 * 60));
-        assert_eq!(ledger.charge(&scopes, 50).unwrap().granted, 20);
-    }
-
-    #[test]
-    fn a_reopened_ledger_remembers() {
-        let (dir, clock, ledger) = fresh();
-        assert_eq!(ledger.charge(&[scope(1, 10)], 10).unwrap().granted, 10);
-        drop(ledger);
-        clock.set_wall_ms(0);
-        assert_eq!(open(dir.path(), &clock).charge(&[scope(1, 10)], 10).unwrap().granted, 0);
-        clock.set_wall_ms(2 * 60_000 + 1_000);
-        assert_eq!(open(dir.path(), &clock).charge(&[scope(1, 10)], 10).unwrap().granted, 2);
-    }
-
-    #[test]
-    fn disclosures_are_recorded_once_and_forgotten_after_their_retention() {
-        let (_dir, clock, ledger) = fresh();
-        let accounts = [AccountId::from(1), AccountId::from(2)];
-        ledger.disclose([9; 16], Purpose::Search, &accounts).unwrap();
-        let commits = ledger.commits();
-        ledger.disclose([9; 16], Purpose::Search, &accounts).unwrap();
-        assert_eq!(ledger.commits(), commits);
-        ledger.disclose([9; 16], Purpose::Payments, &accounts[..1]).unwrap();
-        assert_eq!(ledger.disclosed_to([9; 16]).unwrap().len(), 3);
-        assert!(ledger.disclosed_to([8; 16]).unwrap().is_empty());
-        clock.advance(Duration::from_secs(100));
-        assert_eq!(ledger.forget_disclosures(Duration::from_secs(99)).unwrap(), 3);
-        assert!(ledger.disclosed_to([9; 16]).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_missing_ledger_is_an_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::default());
-        let options = LedgerOptions { database: DATABASE, max_clock_jump: Duration::ZERO, clock };
-        assert!(matches!(RedbLedger::open(dir.path(), &options), Err(Error::LedgerMissing { .. })));
     }
 }

@@ -38,10 +38,15 @@ impl LedgerTime {
         }
     }
 
+    /// Ledger time now.
+    pub(super) fn ledger_ns(&self) -> u64 {
+        let run_ns = self.clock.monotonic_ns().saturating_sub(self.start_monotonic_ns);
+        self.start_ledger_ns.saturating_add(run_ns)
+    }
+
     /// Now, on both clocks.
     pub(super) fn now(&self) -> Mark {
-        let run_ns = self.clock.monotonic_ns().saturating_sub(self.start_monotonic_ns);
-        Mark { ledger_ns: self.start_ledger_ns.saturating_add(run_ns), wall_ms: self.clock.wall_ms() }
+        Mark { ledger_ns: self.ledger_ns(), wall_ms: self.clock.wall_ms() }
     }
 }
 

@@ -16,6 +16,8 @@ pub use account::{AccountId, ParseAccountError};
 pub use caller::{Caller, Origin, OriginError};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Damage, Error, Result};
+#[cfg(feature = "internals")]
+pub(crate) use key::CallerKeys;
 pub(crate) use key::{Key, KeyRing};
 pub(crate) use listing::{Entry, Flags, Stamp};
 pub use listing::{Listing, Version, VersionError};

@@ -12,7 +12,7 @@ use std::fmt;
 use aes::cipher::array::Array;
 use aes::cipher::consts::{U16, U32};
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
-use aes::{Aes256Enc, Block};
+use aes::{Aes128Enc, Aes256Enc, Block};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Domain;
@@ -23,6 +23,7 @@ const LANES: usize = 64;
 
 /// BLAKE3 `derive_key` contexts. They fix every key of every existing index: never change them.
 const PHONE_CONTEXT: &str = "unlisted 2026-11 listing keys of phone numbers";
+const FINGERPRINT_CONTEXT: &str = "unlisted 2026-11 fingerprints of numbers paid for";
 const EMAIL_CONTEXT: &str = "unlisted 2026-11 listing keys of e-mail addresses";
 
 /// The keyed function of one index, with its AES keys expanded.
@@ -204,6 +205,39 @@ impl Lanes {
 #[inline]
 fn halves(bytes: &[u8; 32]) -> (Block, Block) {
     Array::<u8, U32>::from(*bytes).split::<U16>()
+}
+
+/// A keyed function from 16 bytes to a short fingerprint: AES-128 of the block, cut.
+///
+/// A ledger remembers with it which numbers a caller paid for. The block is the key of a listing, which segments
+/// hold in clear, so the fingerprint must not be computable from it: hence a second cipher.
+pub(crate) struct Fingerprints(Aes128Enc);
+
+impl Fingerprints {
+    /// Bits of a fingerprint.
+    pub(crate) const BITS: u32 = 31;
+
+    pub(crate) fn new(secret: &[u8; 32]) -> Self {
+        let key = Zeroizing::new(blake3::derive_key(FINGERPRINT_CONTEXT, secret));
+        Self(Aes128Enc::new(&halves(&key).0))
+    }
+
+    /// Appends the fingerprint of each block.
+    pub(crate) fn of(&self, blocks: impl Iterator<Item = [u8; 16]>, out: &mut Vec<u32>) {
+        let mut blocks = blocks;
+        let mut lanes = [Block::default(); LANES];
+        loop {
+            let mut used = 0;
+            for (lane, block) in lanes.iter_mut().zip(&mut blocks) {
+                *lane = block.into();
+                used += 1;
+            }
+            let Some(lanes) = lanes.get_mut(..used).filter(|lanes| !lanes.is_empty()) else { return };
+            self.0.encrypt_blocks(lanes);
+            let top = |lane: &Block| u128::from_be_bytes((*lane).into()) >> (128 - Self::BITS);
+            out.extend(lanes.iter().map(|lane| top(lane) as u32));
+        }
+    }
 }
 
 /// The first half of a longer digest.

@@ -1,0 +1,186 @@
+//! The fingerprints of one caller in memory: an open-addressed table of `u32`, a cache line at a time.
+
+use super::{FULL_BITS, MAX_REMEMBERED};
+
+/// Fingerprints in a line.
+const LANES: usize = 16;
+
+/// A cache line of fingerprints. Free lanes, which are zero, are behind the others.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Line([u32; LANES]);
+
+/// Fingerprints of the numbers that one caller paid for. Nothing is allocated for none.
+///
+/// A lane holds the bits that are known, then a one, then zeros, so that fingerprints cut to fewer bits stand in the
+/// same table. A fingerprint's line is given by its first bits, which no cut removes; if that is full, the next one
+/// that is not.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct NoveltySet {
+    /// A power of two of them, at most five eighths in use.
+    lines: Vec<Line>,
+    used: u32,
+}
+
+/// What a line knows of a fingerprint.
+struct Look {
+    is_known: bool,
+    /// Lanes in use.
+    used: u32,
+}
+
+impl Line {
+    /// Compares with all lanes at once: there is no branch for a processor to guess, and compilers use its vectors.
+    #[inline]
+    fn look(&self, wanted: u32) -> Look {
+        let (mut known, mut used) = (0, 0);
+        for lane in self.0 {
+            // All ones up to the one that ends the known bits; everything above it must agree.
+            let unknown = lane ^ lane.wrapping_sub(1);
+            let in_use = u32::from(lane != 0);
+            known |= u32::from((lane ^ wanted) & !unknown == 0) & in_use;
+            used += in_use;
+        }
+        Look { is_known: known != 0, used }
+    }
+}
+
+impl NoveltySet {
+    /// Is this fingerprint, or what is left of it, in the set?
+    #[inline]
+    pub(crate) fn contains(&self, fingerprint: u32) -> bool {
+        let wanted = fingerprint << 1;
+        let mut at = self.home(wanted);
+        // A table is never full, so this ends.
+        while let Some(line) = self.lines.get(at) {
+            let look = line.look(wanted);
+            if look.is_known || (look.used as usize) < LANES {
+                return look.is_known;
+            }
+            at = (at + 1) & (self.lines.len() - 1);
+        }
+        false
+    }
+
+    /// Adds a fingerprint of which the first `bits` are known. False if it is known, or the set is full.
+    #[inline]
+    pub(crate) fn insert(&mut self, fingerprint: u32, bits: u32) -> bool {
+        if self.len() >= MAX_REMEMBERED {
+            return false;
+        }
+        self.reserve(1);
+        let cut = FULL_BITS.saturating_sub(bits);
+        self.put((fingerprint >> cut << 1 | 1) << cut)
+    }
+
+    /// How many fingerprints are in the set.
+    pub(crate) const fn len(&self) -> usize {
+        self.used as usize
+    }
+
+    /// Bytes of the table.
+    pub(crate) const fn memory_bytes(&self) -> usize {
+        self.lines.capacity() * size_of::<Line>()
+    }
+
+    #[inline]
+    fn home(&self, lane: u32) -> usize {
+        (u64::from(lane) >> (32 - self.lines.len().checked_ilog2().unwrap_or(0))) as usize
+    }
+
+    #[inline]
+    fn put(&mut self, lane: u32) -> bool {
+        let mut at = self.home(lane);
+        let last = self.lines.len().wrapping_sub(1);
+        while let Some(line) = self.lines.get_mut(at) {
+            let look = line.look(lane);
+            if look.is_known {
+                return false;
+            }
+            if let Some(free) = line.0.get_mut(look.used as usize) {
+                *free = lane;
+                self.used += 1;
+                return true;
+            }
+            at = (at + 1) & last;
+        }
+        false
+    }
+
+    /// Makes room for so many more at once, as far as the set may grow.
+    #[inline]
+    pub(crate) fn reserve(&mut self, more: usize) {
+        let count = (self.len() + more).min(MAX_REMEMBERED);
+        if self.lines.len() * LANES * 5 < count * 8 {
+            self.grow(count);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, count: usize) {
+        let lines = (count * 8).div_ceil(LANES * 5).next_power_of_two();
+        let old = std::mem::replace(&mut self.lines, vec![Line([0; LANES]); lines]);
+        // Lanes in use are counted apart: reading a line that was written just now stalls.
+        let mut used = vec![0_u8; lines];
+        for lane in old.iter().flat_map(|line| line.0).filter(|lane| *lane != 0) {
+            let mut at = self.home(lane);
+            while let (Some(line), Some(used)) = (self.lines.get_mut(at), used.get_mut(at)) {
+                if let Some(free) = line.0.get_mut(usize::from(*used)) {
+                    *free = lane;
+                    *used += 1;
+                    break;
+                }
+                at = (at + 1) & (lines - 1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The set says what a plain set of prefixes says.
+        #[test]
+        fn equals_a_set_of_prefixes(
+            inserts in prop::collection::vec((0_u32..1 << 31, 22_u32..=31), 0..300), asked in prop::collection::vec(0_u32..1 << 31, 0..50),
+        ) {
+            let mut set = NoveltySet::default();
+            let mut model = BTreeSet::new();
+            for (fingerprint, bits) in &inserts {
+                // A shorter one may take the place of what is asked, never of what is not.
+                let known = set.contains(*fingerprint);
+                let is_new = set.insert(*fingerprint, *bits);
+                prop_assert!(is_new || known);
+                if is_new {
+                    model.insert((*bits, fingerprint >> (31 - bits)));
+                }
+            }
+            prop_assert_eq!(set.len(), model.len());
+            // Neighbours of what is inside are the interesting questions.
+            let near = inserts.iter().flat_map(|(f, _)| [*f, f ^ 1, f ^ (1 << 9), (f + 1) & 0x7fff_ffff]);
+            for question in near.chain(asked) {
+                let known = (22..=31).any(|bits| model.contains(&(bits, question >> (31 - bits))));
+                prop_assert_eq!(set.contains(question), known);
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_is_bounded_and_an_empty_one_costs_nothing() {
+        let mut set = NoveltySet::default();
+        assert_eq!((set.memory_bytes(), set.contains(0), set.contains(7)), (0, false, false));
+        let spread = |i: u32| i.wrapping_mul(0x9e37_79b9) >> 1;
+        for i in 0..MAX_REMEMBERED as u32 {
+            assert!(set.insert(spread(i), 31));
+        }
+        assert!(!set.insert(spread(1 << 20), 31));
+        assert!((0..MAX_REMEMBERED as u32).all(|i| set.contains(spread(i))));
+        assert_eq!(set.memory_bytes(), MAX_REMEMBERED * 8);
+    }
+}
