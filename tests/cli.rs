@@ -213,7 +213,10 @@ fn stats_fold_and_verify() {
     let table = world.ok(&["stats", "index"]);
     assert!(table.lines().any(|line| line.split_whitespace().eq(["listings", "4"])), "{table}");
 
-    assert_eq!(world.json(&["verify", "index", "--json"]), json!({"segments": 1, "listings": 5, "delta": 1}));
+    assert_eq!(
+        world.json(&["verify", "index", "--json"]),
+        json!({"segments": 1, "listings": 5, "delta": 1, "disclosures": 0})
+    );
     let folded = world.json(&["fold", "index", "--json"]);
     assert_eq!(folded, json!({"ranges": 1, "segments": 1, "folded": 1, "forgotten": 0}));
     assert_eq!(world.stats()["delta"], 0);

@@ -11,16 +11,17 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 5] = [
     &["words", "phone"],
     &["filter", "segment", "overlay", "quota"],
-    &["disk", "database", "store", "ledger"],
+    &["disk", "database", "store", "ledger", "disclosures"],
     &["index"],
     &["bin"],
 ];
 /// Modules that may use a module of their own layer.
-const PEERS: [(&str, &[&str]); 4] = [
+const PEERS: [(&str, &[&str]); 5] = [
     ("words", &["phone"]),
     ("segment", &["filter"]),
     ("overlay", &["segment", "filter"]),
     ("store", &["database", "disk"]),
+    ("disclosures", &["disk"]),
 ];
 /// As above, for a peer that needs one of them only.
 const LEDGER_PEERS: (&str, &[&str]) = ("ledger", &["database", "disk"]);

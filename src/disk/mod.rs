@@ -6,4 +6,4 @@ mod publish;
 
 pub(crate) use lock::DirLock;
 pub(crate) use map::MappedFile;
-pub(crate) use publish::{publish, remove_file, rename};
+pub(crate) use publish::{publish, publish_streamed, remove_file, rename, sync_dir};

@@ -17,9 +17,20 @@ pub(crate) fn publish<T>(
     bytes: &[u8],
     verify: impl FnOnce(&Path, MappedFile) -> Result<T>,
 ) -> Result<T> {
+    let write = |path: &Path, file: &mut File| file.write_all(bytes).map_err(Error::io("write", path));
+    publish_streamed(dir, name, write, verify)
+}
+
+/// As [`publish`], for a file that is too large to be put together in memory.
+pub(crate) fn publish_streamed<T>(
+    dir: &Path,
+    name: &str,
+    write: impl FnOnce(&Path, &mut File) -> Result<()>,
+    verify: impl FnOnce(&Path, MappedFile) -> Result<T>,
+) -> Result<T> {
     let temporary = dir.join(format!("{name}.tmp"));
     let path = dir.join(name);
-    let written = write_synced(&temporary, bytes).and_then(|()| verify(&path, MappedFile::open(&temporary)?));
+    let written = write_synced(&temporary, write).and_then(|()| verify(&path, MappedFile::open(&temporary)?));
     let verified = match written {
         Ok(verified) => verified,
         Err(error) => {
@@ -38,9 +49,9 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     to.parent().map_or(Ok(()), sync_dir)
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+fn write_synced(path: &Path, write: impl FnOnce(&Path, &mut File) -> Result<()>) -> Result<()> {
     let mut file = File::create(path).map_err(Error::io("create", path))?;
-    file.write_all(bytes).map_err(Error::io("write", path))?;
+    write(path, &mut file)?;
     file.sync_all().map_err(Error::io("sync", path))?;
     forget_cached(&file);
     Ok(())

@@ -1,11 +1,12 @@
 //! The path of a lookup: check, key, deduplicate, charge, probe, record, answer. Nothing is probed before the
-//! charge is durable, and nothing is answered before the disclosure is.
+//! charge is durable, and nothing is answered before the disclosure is written.
 
 use hashbrown::HashTable;
 
 use super::{Index, Inner, Match, Reply};
+use crate::disclosures::{Group, Origins};
 use crate::ledger::{Ledger, Scope, ScopeId};
-use crate::words::{AccountId, Caller, Error, Key, PhoneHash, Purpose, Result};
+use crate::words::{AccountId, Caller, Error, Key, Origin, PhoneHash, Purpose, Result};
 
 impl Index {
     /// Which of these numbers belong to accounts that agreed to be found for this purpose, and may this caller
@@ -17,8 +18,9 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::EmptyCaller`], [`Error::CallerIdTooLong`], [`Error::TooManyOrigins`], [`Error::BatchTooLarge`]
-    /// before anything is charged. [`Error::Database`] or [`Error::Poisoned`] if the ledger cannot commit, and
-    /// [`Error::Damaged`] if a segment is: nothing is revealed then, and what was charged stays charged.
+    /// before anything is charged. [`Error::Database`] or [`Error::Poisoned`] if the ledger cannot commit,
+    /// [`Error::Io`] or [`Error::Poisoned`] if the disclosure cannot be recorded, and [`Error::Damaged`] if a
+    /// segment is: nothing is revealed then, and what was charged stays charged.
     pub fn lookup(&self, caller: &Caller, purpose: Purpose, hashes: &[PhoneHash]) -> Result<Reply> {
         self.inner.lookup(caller, purpose, hashes)
     }
@@ -27,6 +29,7 @@ impl Index {
 impl Inner {
     fn lookup(&self, caller: &Caller, purpose: Purpose, hashes: &[PhoneHash]) -> Result<Reply> {
         check(caller, hashes.len(), self.options.max_batch)?;
+        self.disclosures.check()?;
         let mut keys = Vec::with_capacity(hashes.len());
         self.ring.keys_of(hashes.iter(), &mut keys);
         let batch = Distinct::of(&keys);
@@ -37,8 +40,7 @@ impl Inner {
         let granted = usize::try_from(grant.granted).unwrap_or(usize::MAX).min(batch.keys.len());
 
         let found = self.probe(purpose, batch.keys.get(..granted).unwrap_or_default())?;
-        let accounts: Vec<AccountId> = found.iter().map(|(_, account)| *account).collect();
-        self.ledger.disclose(identity, purpose, &accounts)?;
+        self.disclose(caller, identity, purpose, &found)?;
         Ok(Reply {
             matches: batch.spread(&found),
             is_deferred: batch.number_of.iter().map(|number| *number as usize >= granted).collect(),
@@ -48,14 +50,33 @@ impl Inner {
         })
     }
 
+    /// Records who is about to be shown. A lookup that shows nobody writes nothing.
+    fn disclose(
+        &self,
+        caller: &Caller,
+        identity: ScopeId,
+        purpose: Purpose,
+        found: &[(u32, AccountId)],
+    ) -> Result<()> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        let origins = caller.origins().iter().map(|origin| self.origin_identity(origin));
+        let group = Group { caller: identity, origins: Origins::new(origins), purpose: purpose.bit() as u8 };
+        self.disclosures.record(&group, self.clock.wall_ms(), found.iter().map(|(_, account)| *account))
+    }
+
+    pub(super) fn origin_identity(&self, origin: &Origin) -> ScopeId {
+        self.ring.identity_of(&format!("origin:{}", origin.kind()), origin.value())
+    }
+
     /// Everything that pays for a lookup of this caller.
     fn scopes(&self, caller: &Caller, identity: ScopeId) -> Vec<Scope> {
         let policy = self.ledger.policy();
         let mut scopes = vec![Scope { id: identity, quota: policy.caller() }];
         for origin in caller.origins() {
             if let Some(quota) = policy.origin(origin.kind()) {
-                let id = self.ring.identity_of(&format!("origin:{}", origin.kind()), origin.value());
-                scopes.push(Scope { id, quota });
+                scopes.push(Scope { id: self.origin_identity(origin), quota });
             }
         }
         if let Some(quota) = policy.everyone() {

@@ -3,6 +3,7 @@
 //! `open` ties the files together, `lookup` answers, `update` and `erase` write, `import` and `fold` build
 //! segments, `maintain` does so in the background, `verify` and `stats` look without changing anything.
 
+mod disclosures;
 mod erase;
 mod fold;
 mod import;
@@ -27,16 +28,18 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 
+use crate::disclosures::DisclosureLog;
 use crate::disk::DirLock;
 use crate::ledger::{Ledger, RedbLedger};
 use crate::overlay::Overlay;
 use crate::store::{State, Store};
 use crate::words::{Clock, Error, KeyRing, QuotaPolicy, Result};
 
+pub use disclosures::CompactionReport;
 pub use erase::EraseReport;
 pub use fold::FoldReport;
 pub use import::{ImportProgress, ImportReport, Importer};
-pub use inspect::{Disclosure, Inspector};
+pub use inspect::{CallerToken, Disclosure, DisclosureQuery, Disclosures, Exposure, Inspector};
 pub use options::Options;
 pub use reply::{Match, NumberState, Reply};
 pub use stats::Stats;
@@ -77,6 +80,7 @@ pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     store: Store,
     ledger: RedbLedger,
+    disclosures: DisclosureLog,
     /// One writer at a time. Locked after `structure`, before `overlay`.
     writer: Mutex<Writer>,
     /// One fold, import or erasure at a time. Locked before `writer`.

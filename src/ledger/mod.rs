@@ -11,7 +11,7 @@ mod time;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::words::{AccountId, Purpose, Quota, QuotaPolicy, Result};
+use crate::words::{Quota, QuotaPolicy, Result};
 
 pub(crate) use self::redb::{LedgerOptions, RedbLedger};
 pub(crate) use state::LedgerState;
@@ -40,13 +40,10 @@ pub(crate) struct Grant {
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// A durable account of what was asked and disclosed.
+/// A durable account of what was asked.
 pub(crate) trait Ledger: Send + Sync {
     /// Charges up to `want` numbers to all scopes alike. When this returns, the charge is durable.
     fn charge(&self, scopes: &[Scope], want: u64) -> Result<Grant>;
-
-    /// Records that these accounts are about to be disclosed to the caller. Durable when this returns.
-    fn disclose(&self, caller: ScopeId, purpose: Purpose, accounts: &[AccountId]) -> Result<()>;
 
     /// The quotas in force.
     fn policy(&self) -> Arc<QuotaPolicy>;

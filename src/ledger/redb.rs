@@ -14,7 +14,7 @@ use super::time::{LedgerTime, Mark};
 use super::{FILE_NAME, Grant, Ledger, LedgerState, Scope, ScopeId, disclosures, state};
 use crate::database::{Db, DbOptions, decode, encode};
 use crate::quota;
-use crate::words::{AccountId, Clock, Error, Purpose, QuotaPolicy, Result};
+use crate::words::{AccountId, Clock, Error, QuotaPolicy, Result};
 
 const NAME: &str = "buckets";
 /// Identity of a scope to its bucket.
@@ -112,16 +112,22 @@ impl RedbLedger {
         self.commit(|_, _| Ok(()))
     }
 
-    /// Accounts disclosed to a caller, with the purpose's bit and the time.
-    pub(crate) fn disclosed_to(&self, caller: ScopeId) -> Result<Vec<(AccountId, u8, u64)>> {
-        self.db.read(|txn| disclosures::of_caller(&self.db, txn, caller))
+    /// Visits what a ledger of version 1 recorded: caller, account, the purpose's bit, the time.
+    pub(crate) fn old_disclosures(
+        &self,
+        visit: impl FnMut(ScopeId, AccountId, u8, u64) -> Result<()>,
+    ) -> Result<()> {
+        self.db.read(|txn| disclosures::for_each(&self.db, txn, visit))
     }
 
-    /// Forgets disclosures older than the retention.
-    pub(crate) fn forget_disclosures(&self, retention: Duration) -> Result<u64> {
-        let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
-        let before_ms = self.time.now().wall_ms.saturating_sub(retention_ms);
-        self.commit(|txn, _| disclosures::forget_before(&self.db, txn, before_ms))
+    /// Is there anything that a ledger of version 1 recorded?
+    pub(crate) fn has_old_disclosures(&self) -> Result<bool> {
+        self.db.read(|txn| disclosures::are_there(&self.db, txn))
+    }
+
+    /// Drops them, once they are elsewhere.
+    pub(crate) fn drop_old_disclosures(&self) -> Result<()> {
+        self.commit(|txn, _| disclosures::drop_all(&self.db, txn))
     }
 
     fn commit<T>(&self, work: impl FnOnce(&WriteTransaction, &mut LedgerState) -> Result<T>) -> Result<T> {
@@ -216,14 +222,6 @@ impl Ledger for RedbLedger {
         Ok(grant)
     }
 
-    fn disclose(&self, caller: ScopeId, purpose: Purpose, accounts: &[AccountId]) -> Result<()> {
-        let missing = self.db.read(|txn| disclosures::missing(&self.db, txn, caller, purpose, accounts))?;
-        if missing.is_empty() {
-            return Ok(());
-        }
-        self.commit(|txn, state| disclosures::record(&self.db, txn, &missing, state.mark.wall_ms))
-    }
-
     fn policy(&self) -> Arc<QuotaPolicy> {
         self.policy.clone()
     }
@@ -301,22 +299,6 @@ mod tests {
         assert_eq!(open(dir.path(), &clock).charge(&[scope(1, 10)], 10).unwrap().granted, 0);
         clock.set_wall_ms(2 * 60_000 + 1_000);
         assert_eq!(open(dir.path(), &clock).charge(&[scope(1, 10)], 10).unwrap().granted, 2);
-    }
-
-    #[test]
-    fn disclosures_are_recorded_once_and_forgotten_after_their_retention() {
-        let (_dir, clock, ledger) = fresh();
-        let accounts = [AccountId::from(1), AccountId::from(2)];
-        ledger.disclose([9; 16], Purpose::Search, &accounts).unwrap();
-        let commits = ledger.commits();
-        ledger.disclose([9; 16], Purpose::Search, &accounts).unwrap();
-        assert_eq!(ledger.commits(), commits);
-        ledger.disclose([9; 16], Purpose::Payments, &accounts[..1]).unwrap();
-        assert_eq!(ledger.disclosed_to([9; 16]).unwrap().len(), 3);
-        assert!(ledger.disclosed_to([8; 16]).unwrap().is_empty());
-        clock.advance(Duration::from_secs(100));
-        assert_eq!(ledger.forget_disclosures(Duration::from_secs(99)).unwrap(), 3);
-        assert!(ledger.disclosed_to([9; 16]).unwrap().is_empty());
     }
 
     #[test]

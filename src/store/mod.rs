@@ -1,6 +1,7 @@
 //! Layer 2: what changes about the index, in `index.redb`: its state, the manifest of segments, the delta.
 
 mod delta;
+mod disclosures;
 mod manifest;
 mod state;
 
@@ -65,6 +66,16 @@ impl Store {
             manifest::apply(&self.db, txn, changes.retire, changes.publish)?;
             state::write(&self.db, txn, state)
         })
+    }
+
+    /// How far the disclosure log was when last noted: its newest log and bytes of it. `None` if there is none yet.
+    pub(crate) fn disclosure_mark(&self) -> Result<Option<(u64, u64)>> {
+        self.db.read(|txn| disclosures::read(&self.db, txn))
+    }
+
+    /// Notes how far the disclosure log is.
+    pub(crate) fn note_disclosures(&self, mark: (u64, u64)) -> Result<()> {
+        self.db.write(|txn| disclosures::write(&self.db, txn, mark))
     }
 
     /// The live segments.
