@@ -192,12 +192,14 @@ fn level(part: &Part) -> u32 {
     part.bytes().div_ceil(PAGE_LEN as u64).max(1).ilog(FAN as u64)
 }
 
-/// Neighbours to merge next: a run that is smaller than the one behind it, or [`FAN`] of a size. Logs are not meant:
+/// Neighbours to merge next: a run that is empty or smaller than the one behind it, or [`FAN`] of a size. Logs are not meant:
 /// they become runs first.
 fn worth_merging(parts: &[Part]) -> Option<std::ops::Range<usize>> {
     let runs = parts.iter().take_while(|part| matches!(part, Part::Run(_)));
-    let levels: Vec<u32> = runs.map(level).collect();
-    let grown = levels.array_windows().position(|[older, newer]| older < newer).map(|at| at..at + 2);
+    // A run that everything was forgotten of keeps its place only until a neighbour takes it over.
+    let levels: Vec<u32> = runs.map(|part| if part.rows() == 0 { 0 } else { 1 + level(part) }).collect();
+    let small = |older: u32, newer: u32| older < newer || older == 0;
+    let grown = levels.array_windows().position(|[older, newer]| small(*older, *newer)).map(|at| at..at + 2);
     let equal = levels.windows(FAN).position(|levels| levels.iter().min() == levels.iter().max());
     grown.or_else(|| equal.map(|at| at..at + FAN))
 }

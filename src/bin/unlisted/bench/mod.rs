@@ -3,6 +3,7 @@
 //! Every figure is the median of a few passes over the same work. A shared machine is noisy: quote ratios of figures
 //! from one run.
 
+mod disclosures;
 mod import;
 mod ledger;
 mod lookup;
@@ -31,6 +32,8 @@ enum What {
     Import(import::Args),
     /// Charges, each durable before it counts.
     Ledger(ledger::Args),
+    /// The disclosure log: appends, compaction, scans.
+    Disclosures(disclosures::Args),
 }
 
 /// What every bench takes.
@@ -49,6 +52,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         What::Lookup(args) => lookup::run(args),
         What::Import(args) => import::run(args),
         What::Ledger(args) => ledger::run(args),
+        What::Disclosures(args) => disclosures::run(args),
     }
 }
 
