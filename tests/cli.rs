@@ -260,7 +260,7 @@ fn the_operator_asks_by_origin_account_and_window() {
         (["--since", "2024-01-01"], true),
         (["--until", "2024-01-01T12:00:00Z"], false),
     ] {
-        assert_eq!(csv(&question), if is_there { &all } else { &header }, "{question:?}");
+        assert_eq!(&csv(&question), if is_there { &all } else { &header }, "{question:?}");
     }
     let jsonl = world.json(&["exposed", "index", "--account", "42", "--format", "jsonl"]);
     assert_eq!((&jsonl["account"], &jsonl["caller"]), (&json!("42"), &json!(fields[0])));
