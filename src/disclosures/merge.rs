@@ -39,7 +39,7 @@ impl SortedLog {
 
 enum Source {
     Log(SortedLog),
-    Run(RunReader),
+    Run(Box<RunReader>),
 }
 
 impl Source {
@@ -70,7 +70,7 @@ impl Merge {
                 }
                 Part::Run(run) => {
                     is_wide |= run.header().is_wide;
-                    Source::Run(RunReader::new(run.clone(), Filter::ALL)?)
+                    Source::Run(Box::new(RunReader::new(run.clone(), Filter::ALL)?))
                 }
             };
             sources.extend(source.next()?.map(|row| (row, source)));

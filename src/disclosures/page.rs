@@ -186,7 +186,6 @@ fn put_account(to: &mut Vec<u8>, account: AccountId, previous: u64, is_wide: boo
 }
 
 /// What comes next on a page.
-#[expect(clippy::large_enum_variant, reason = "it lives for a moment, in registers and on the stack")]
 pub(super) enum Step {
     Row(Row),
     /// The page is through.
