@@ -75,12 +75,14 @@ impl Index {
 impl Inner {
     /// Leaves both files knowing how far the other is, so that an older copy of either is found out.
     fn close(&self) -> Result<()> {
-        self.note_disclosures()?;
+        // A broken disclosure log is no reason to leave the two apart.
+        let noted = self.note_disclosures();
         self.ledger.settle()?;
         let mut writer = self.writer.lock();
         let mut next = writer.state.clone();
         next.ledger_commits = self.ledger.commits();
-        writer.commit(next, |next| self.store.commit(&Changes::default(), next))
+        writer.commit(next, |next| self.store.commit(&Changes::default(), next))?;
+        noted
     }
 }
 

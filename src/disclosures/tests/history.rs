@@ -1,6 +1,6 @@
 //! Any history of lookups, erasures, compactions, restarts and crashes, against a map of what was shown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -55,9 +55,9 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Every time at which each disclosure was made.
+/// The times at which each disclosure was made, and how often at each.
 #[derive(Default)]
-struct Model(BTreeMap<(Group, AccountId), BTreeSet<u64>>);
+struct Model(BTreeMap<(Group, AccountId), BTreeMap<u64, usize>>);
 
 impl Model {
     /// What the log says must be what was recorded, but for rounded last times and what is past the retention.
@@ -65,13 +65,13 @@ impl Model {
         let cutoff = now_ms.saturating_sub(RETENTION.as_millis() as u64);
         let found = shown(log, Filter::ALL, now_ms).unwrap();
         for (id, times) in &self.0 {
-            let (first, last) = (*times.first().unwrap(), *times.last().unwrap());
+            let (first, last) = (*times.keys().next().unwrap(), *times.keys().next_back().unwrap());
             let Some((found_first, found_last)) = found.get(id) else {
                 assert!(last < cutoff, "{id:?} is lost, shown at {times:?}, now {now_ms}");
                 continue;
             };
             assert!(last + MINUTE_MS > cutoff, "{id:?} is past its retention");
-            assert!(times.contains(found_first) && (first < cutoff || *found_first == first), "{id:?}");
+            assert!(times.contains_key(found_first) && (first < cutoff || *found_first == first), "{id:?}");
             assert!(*found_last >= last && found_last - last < MINUTE_MS, "{id:?}: {found_last} for {last}");
         }
         let extra: Vec<_> = found.keys().filter(|id| !self.0.contains_key(id)).collect();
@@ -103,7 +103,7 @@ impl World {
 
     fn show(&mut self, group: Group, at_ms: u64, numbers: std::ops::Range<u64>) {
         for number in numbers {
-            self.model.0.entry((group, account(number))).or_default().insert(at_ms);
+            *self.model.0.entry((group, account(number))).or_default().entry(at_ms).or_default() += 1;
         }
     }
 
@@ -158,29 +158,19 @@ impl World {
         let least = synced.unwrap_or(0).max(frame::HEADER_LEN as u64);
         let cut = least + byte.index((len - least) as usize + 1) as u64;
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(cut).unwrap();
+        let before = self.log.usage().rows;
         self.reopen(dir.path().to_owned());
         self.dir = dir;
-        let unsynced = std::mem::take(&mut self.unsynced);
-        let found: BTreeSet<_> = self
-            .log
-            .rows_of_all()
-            .unwrap()
-            .map(Result::unwrap)
-            .map(|row| (row.group, row.account, row.first_ms))
-            .collect();
-        let is_there = |group: &Group, at_ms: &u64, numbers: &std::ops::Range<u64>| {
-            numbers.clone().all(|number| found.contains(&(*group, account(number), *at_ms)))
-        };
-        // Frames are lost whole, and only the last ones: a model without those is what must be there.
-        let lost = unsynced.iter().position(|(group, at_ms, numbers)| !is_there(group, at_ms, numbers));
-        for (group, at_ms, numbers) in lost.and_then(|at| unsynced.get(at..)).unwrap_or_default() {
-            for number in numbers.clone() {
-                if found.contains(&(*group, account(number), *at_ms)) {
-                    continue;
-                }
-                if let Some(times) = self.model.0.get_mut(&(*group, account(number))) {
-                    times.remove(at_ms);
-                }
+        let mut lost = before - self.log.usage().rows;
+        // Only the last lookups are lost, each of them whole.
+        while lost > 0 {
+            let (group, at_ms, numbers) = self.unsynced.pop().expect("what was settled is there");
+            lost = lost.checked_sub(numbers.end - numbers.start).expect("no part of a lookup is left");
+            for number in numbers {
+                let times = self.model.0.entry((group, account(number))).or_default();
+                let count = times.get_mut(&at_ms).expect("it was shown");
+                *count -= 1;
+                times.retain(|_, count| *count > 0);
             }
         }
         self.model.0.retain(|_, times| !times.is_empty());
