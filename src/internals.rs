@@ -2,13 +2,17 @@
 //!
 //! Plain values in, plain values out, so that the types of the layers stay private. No promise holds for it.
 
+use std::path::Path;
+use std::time::Duration;
+
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::disclosures::{DisclosureLog, DisclosureSync, Filter, Folder, Group, Origins};
 use crate::segment::builder::{Input, build, shape_for};
 use crate::segment::keys::KeyRange;
 use crate::segment::layout::{PAGE_LEN, footer, page_sum};
 use crate::segment::reader::Segment;
-use crate::words::{AccountId, Entry, Key, KeyRing, PhoneHash, Purpose, Secret, Stamp};
+use crate::words::{AccountId, Entry, Error, Key, KeyRing, PhoneHash, Purpose, Secret, Stamp};
 
 pub use crate::index::raw::{PreparedCaller, PreparedKeys};
 pub use crate::ledger::LedgerSizes;
@@ -204,6 +208,64 @@ fn expected_len(bytes: &[u8]) -> Option<usize> {
 fn put(bytes: &mut [u8], at: usize, from: &[u8]) {
     if let Some(to) = bytes.get_mut(at..at + from.len()) {
         to.copy_from_slice(from);
+    }
+}
+
+/// A disclosure log alone, without an index: its bytes and its speed.
+#[derive(Debug)]
+pub struct RawDisclosures(DisclosureLog);
+
+impl RawDisclosures {
+    /// Makes a log in a folder, under an index id.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn create(dir: &Path, index_id: [u8; 16], sync: DisclosureSync) -> Result<Self, Error> {
+        let folder = || Folder::of(dir, index_id);
+        let mark = DisclosureLog::create(&folder())?;
+        DisclosureLog::open(folder(), mark, sync, Duration::from_secs(u64::from(u32::MAX))).map(Self)
+    }
+
+    /// Records what one lookup shows. The origins are those of the caller.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn record(
+        &self,
+        (caller, origins): ([u8; 16], &[[u8; 16]]),
+        purpose: Purpose,
+        at_ms: u64,
+        accounts: &[AccountId],
+    ) -> Result<(), Error> {
+        let origins = Origins::new(origins.iter().copied());
+        let group = Group { caller, origins, purpose: purpose.bit() as u8 };
+        self.0.record(&group, at_ms, accounts.iter().copied())
+    }
+
+    /// Compacts everything.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn compact(&self, now_ms: u64) -> Result<(), Error> {
+        self.0.compact(now_ms, true).map(drop)
+    }
+
+    /// Goes through every row; returns how many there are and the last time of any.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn scan(&self, now_ms: u64) -> Result<(u64, u64), Error> {
+        let mut seen = (0, 0);
+        for row in self.0.rows(Filter::ALL, now_ms)? {
+            seen = (seen.0 + 1, seen.1.max(row?.last_ms));
+        }
+        Ok(seen)
+    }
+
+    /// Bytes of all files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.usage().bytes
     }
 }
 

@@ -30,12 +30,13 @@
 //!
 //! The layers, lowest first; a module imports only from its own layer's named peers or from below:
 //! 0 `words`, `phone` · 1 `filter`, `segment`, `overlay`, `quota`, `novelty` (pure) · 2 `disk`, `database`, `store`,
-//! `ledger` (durable) · 3 `index` (the paths). `docs/ARCHITECTURE.md` says why.
+//! `ledger`, `disclosures` (durable) · 3 `index` (the paths). `docs/ARCHITECTURE.md` says why.
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 mod database;
+mod disclosures;
 mod disk;
 mod filter;
 mod index;
@@ -48,9 +49,11 @@ mod segment;
 mod store;
 mod words;
 
+pub use disclosures::DisclosureSync;
 pub use index::{
-    Disclosure, EraseReport, FoldReport, ImportProgress, ImportReport, Importer, Index, Inspector, Match,
-    NumberState, Options, Reply, Stats, UpdateBatch, UpdateReport, VerifyReport,
+    CallerToken, CompactionReport, Disclosure, DisclosureQuery, Disclosures, EraseReport, Exposure, FoldReport,
+    ImportProgress, ImportReport, Importer, Index, Inspector, Match, NumberState, Options, Reply, Stats,
+    UpdateBatch, UpdateReport, VerifyReport,
 };
 pub use phone::{E164, E164Error};
 #[cfg(feature = "national")]

@@ -213,7 +213,10 @@ fn stats_fold_and_verify() {
     let table = world.ok(&["stats", "index"]);
     assert!(table.lines().any(|line| line.split_whitespace().eq(["listings", "4"])), "{table}");
 
-    assert_eq!(world.json(&["verify", "index", "--json"]), json!({"segments": 1, "listings": 5, "delta": 1}));
+    assert_eq!(
+        world.json(&["verify", "index", "--json"]),
+        json!({"segments": 1, "listings": 5, "delta": 1, "disclosures": 0})
+    );
     let folded = world.json(&["fold", "index", "--json"]);
     assert_eq!(folded, json!({"ranges": 1, "segments": 1, "folded": 1, "forgotten": 0}));
     assert_eq!(world.stats()["delta"], 0);
@@ -233,6 +236,38 @@ fn the_operator_sees_who_was_exposed() {
     assert_eq!(&row[..2], ["42", "contact-sync"]);
     assert!(row[2].starts_with("20") && row[2].ends_with('Z') && table.ends_with("1 disclosures\n"), "{table}");
     assert_eq!(world.ok(&["exposed", "index", "--caller", "user-8", "--json"]), "");
+}
+
+#[test]
+fn the_operator_asks_by_origin_account_and_window() {
+    let world = World::filled();
+    let args = ["lookup", "index", "--caller", "user-7", "--network", "198.51.100.7", "--origin", "device=d1"];
+    world.pipe(&args, "+14155550100\n").success();
+    let csv = |more: &[&str]| world.ok(&[&["exposed", "index", "--format", "csv"], more].concat());
+    let all = csv(&[]);
+    let lines: Vec<&str> = all.lines().collect();
+    assert_eq!(lines[0], "caller,account,purpose,first_at_ms,last_at_ms");
+    let fields: Vec<&str> = lines[1].split(',').collect();
+    assert_eq!((lines.len(), fields[0].len(), &fields[1..3]), (2, 32, &["42", "contact-sync"][..]));
+    let header = format!("{}\n", lines[0]);
+    for (question, is_there) in [
+        (["--origin", "network=198.51.100.0/24"], true),
+        (["--origin", "network=198.51.101.0/24"], false),
+        (["--origin", "device=d1"], true),
+        (["--origin", "device=d2"], false),
+        (["--account", "42"], true),
+        (["--account", "43"], false),
+        (["--since", "2024-01-01"], true),
+        (["--until", "2024-01-01T12:00:00Z"], false),
+    ] {
+        assert_eq!(&csv(&question), if is_there { &all } else { &header }, "{question:?}");
+    }
+    let jsonl = world.json(&["exposed", "index", "--account", "42", "--format", "jsonl"]);
+    assert_eq!((&jsonl["account"], &jsonl["caller"]), (&json!("42"), &json!(fields[0])));
+    assert!(world.run(&["exposed", "index", "--since", "yesterday"]).usage().contains("expected 2026-11-22"));
+    // An erased account is gone from the files too: the index of this program has no background.
+    world.ok(&["erase", "index", "42"]);
+    assert_eq!((csv(&[]), world.stats()["disclosures"].clone()), (header, json!(0)));
 }
 
 #[test]

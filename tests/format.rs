@@ -218,6 +218,48 @@ fn an_index_of_version_1_opens_and_answers_as_it_did() {
     assert_eq!(index.quotas().everyone(), Some(Quota::per_hour(5_000, 600).unwrap()));
 }
 
+/// Header and first frame of a log; header and first group of the run that it is compacted to; XXH3 of the log, of that
+/// run and of one with wide accounts.
+const PIN_DISCLOSURES: [&str; 7] = [
+    "554e4c5354444c4701000000000000007369787465656e20627974657320696401000000000000000000000000000000\
+     000000000000000099377f8dcd5b1201",
+    "0200000002010000005e56eea10100004000000000000000010101010101010101010101010101010202020202020202\
+     020202020202020203030303030303030303030303030303000000000000000000000000000003e80000000000000000\
+     00000000000007d0b7c1cf719a05ea2a",
+    "554e4c535444524e01000000000000007369787465656e20627974657320696401000000000000000100000000000000\
+     07000000000000000100000000000000005e56eea1010000a0e457eea1010000005e56eea10100000000000000000000\
+     000000000000000000000000000000000000000000000000bb85c54f7150096e",
+    "880000000000000001010101010101010101010101010101020102020202020202020202020202020202030303030303\
+     03030303030303030303005e56eea101000005001600e80700e8070103e807c0fc15e807c0fc15e807c0fc15ffff",
+    "1190cb3b8a9c7141",
+    "159051b68c7c6f4a",
+    "b8e0aa81163d2568",
+];
+
+#[test]
+fn the_disclosure_log_is_pinned_byte_by_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let sync = unlisted::DisclosureSync::Synced;
+    let log = internals::RawDisclosures::create(dir.path(), *b"sixteen bytes id", sync).unwrap();
+    let accounts = |range: std::ops::Range<u64>| range.map(|i| AccountId::from(i * 1_000)).collect::<Vec<_>>();
+    let origins = [[3; 16], [2; 16]];
+    log.record(([1; 16], &origins), Purpose::Search, START_MS, &accounts(1..3)).unwrap();
+    log.record(([1; 16], &origins), Purpose::Search, START_MS + 90_000, &accounts(2..6)).unwrap();
+    log.record(([0xff; 16], &[]), Purpose::ContactSync, START_MS + 100_000, &accounts(7..9)).unwrap();
+    let read = |name: &str| fs::read(dir.path().join("disclosures").join(name)).unwrap();
+    let growing = read("0000000000000001.log");
+    log.compact(START_MS).unwrap();
+    let narrow = read("0000000000000001-0000000000000001.run");
+    log.record(([1; 16], &[]), Purpose::Search, START_MS, &[AccountId::from_bytes([7; 16])]).unwrap();
+    log.compact(START_MS).unwrap();
+    let wide = read("0000000000000002-0000000000000002.run");
+
+    let (frame, group) = (64 + 40 + 2 * 16 + 2 * 16 + 8, 128 + 16 + 16 + 2 + 2 * 16 + 8 + 4);
+    let parts = [&growing[..64], &growing[64..frame], &narrow[..128], &narrow[136..group + 24]].map(hex::encode);
+    let sums = [&growing, &narrow, &wide].map(|bytes| format!("{:016x}", xxh3_64(bytes)));
+    assert_eq!([&parts[..], &sums].concat(), PIN_DISCLOSURES);
+}
+
 #[test]
 fn another_secret_does_not_open_it() {
     let dir = tempfile::tempdir().unwrap();

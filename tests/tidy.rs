@@ -11,16 +11,17 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 5] = [
     &["words", "phone"],
     &["filter", "segment", "overlay", "quota", "novelty"],
-    &["disk", "database", "store", "ledger"],
+    &["disk", "database", "store", "ledger", "disclosures"],
     &["index"],
     &["bin"],
 ];
 /// Modules that may use a module of their own layer.
-const PEERS: [(&str, &[&str]); 4] = [
+const PEERS: [(&str, &[&str]); 5] = [
     ("words", &["phone"]),
     ("segment", &["filter"]),
     ("overlay", &["segment", "filter"]),
     ("store", &["database", "disk"]),
+    ("disclosures", &["disk"]),
 ];
 /// As above, for a peer that needs one of them only.
 const LEDGER_PEERS: (&str, &[&str]) = ("ledger", &["database", "disk"]);
@@ -75,8 +76,9 @@ impl Source {
         Self { path: path.to_owned(), text: text.to_owned(), code, product }
     }
 
+    /// A folder `tests` of a module is under `#[cfg(test)]` as a whole.
     fn is_library(&self) -> bool {
-        self.path.starts_with("src/") && !self.path.starts_with("src/bin/")
+        self.path.starts_with("src/") && !self.path.starts_with("src/bin/") && !self.path.contains("/tests/")
     }
 
     /// The module that decides the layer: `src/segment/keys.rs` and `src/filter.rs` are `segment` and `filter`.
@@ -440,6 +442,7 @@ mod tests {
             flawed("src/index/a.rs", &format!("fn f() {{ {call} }}"));
             fine("src/bin/unlisted/a.rs", &format!("fn f() {{ {call} }}"));
         }
+        fine("src/index/tests/a.rs", "fn f() { x.unwrap() }");
         fine("src/index/a.rs", "#[expect(dead_code)]\nfn f() { x.unwrap_or(1); debug_println!(); }");
         fine("src/index/a.rs", "#[cfg(test)]\nmod tests {\n fn f() { x.unwrap() }\n}\n");
         flawed("src/index/a.rs", "#[cfg(test)]\nmod tests {\n}\nfn f() { x.unwrap() }\n");

@@ -26,7 +26,7 @@ static TEMPLATE: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
     ask(&index).expect("the lookup is answered");
     drop(index);
     let mut files = Vec::new();
-    for folder in ["", "segments"] {
+    for folder in ["", "segments", "disclosures"] {
         for item in fs::read_dir(dir.path().join(folder)).expect("the folder is there") {
             let path = item.expect("an item of the folder").path();
             if path.is_file() {
@@ -71,7 +71,9 @@ fn ask(index: &Index) -> unlisted::Result<unlisted::Reply> {
 pub fn codec(data: &[u8]) {
     let mut input = Input::new(data);
     let dir = scratch::folder();
-    fs::create_dir(dir.path().join("segments")).expect("the folder is made");
+    for folder in ["segments", "disclosures"] {
+        fs::create_dir(dir.path().join(folder)).expect("the folder is made");
+    }
     for (name, bytes) in TEMPLATE.iter() {
         fs::write(dir.path().join(name), bytes).expect("the file is written");
     }

@@ -10,4 +10,4 @@ pub(crate) use direct::{Buffer, Spill};
 pub(crate) use lines::{LINE, Lines};
 pub(crate) use lock::DirLock;
 pub(crate) use map::MappedFile;
-pub(crate) use publish::{publish, remove_file, rename};
+pub(crate) use publish::{publish, publish_streamed, remove_file, rename, sync_dir};

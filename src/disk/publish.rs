@@ -19,22 +19,63 @@ pub(crate) fn publish(
     bytes: &Buffer,
     verify: impl FnOnce(&Path, MappedFile) -> Result<()>,
 ) -> Result<()> {
+    publish_written(dir, name, |path| direct::write_synced(path, bytes), verify)
+}
+
+/// As [`publish`], for a file that is too large to be put together in memory.
+pub(crate) fn publish_streamed<T>(
+    dir: &Path,
+    name: &str,
+    write: impl FnOnce(&Path, &mut File) -> Result<()>,
+    verify: impl FnOnce(&Path, MappedFile) -> Result<T>,
+) -> Result<T> {
+    publish_written(dir, name, |path| write_synced(path, write), verify)
+}
+
+fn publish_written<T>(
+    dir: &Path,
+    name: &str,
+    write: impl FnOnce(&Path) -> Result<()>,
+    verify: impl FnOnce(&Path, MappedFile) -> Result<T>,
+) -> Result<T> {
     let temporary = dir.join(format!("{name}.tmp"));
     let path = dir.join(name);
-    let written =
-        direct::write_synced(&temporary, bytes).and_then(|()| verify(&path, MappedFile::open(&temporary)?));
-    if let Err(error) = written {
-        // The first error is the one to report; a file left over is removed at the next open.
-        let _ = fs::remove_file(&temporary);
-        return Err(error);
-    }
-    rename(&temporary, &path)
+    let written = write(&temporary).and_then(|()| verify(&path, MappedFile::open(&temporary)?));
+    let verified = match written {
+        Ok(verified) => verified,
+        Err(error) => {
+            // The first error is the one to report; a file left over is removed at the next open.
+            let _ = fs::remove_file(&temporary);
+            return Err(error);
+        }
+    };
+    rename(&temporary, &path)?;
+    Ok(verified)
 }
 
 /// Gives a file its final name, durably.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(Error::io("rename", from))?;
     to.parent().map_or(Ok(()), sync_dir)
+}
+
+fn write_synced(path: &Path, write: impl FnOnce(&Path, &mut File) -> Result<()>) -> Result<()> {
+    let mut file = File::create(path).map_err(Error::io("create", path))?;
+    write(path, &mut file)?;
+    file.sync_all().map_err(Error::io("sync", path))?;
+    forget_cached(&file);
+    Ok(())
+}
+
+/// Lets go of the pages that writing left in memory: what is verified next is then what the disk gives back, and
+/// comes in pieces as large as the map asked for. A system that does not take the hint verifies its memory.
+fn forget_cached(file: &File) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed) {
+        tracing::debug!(%error, "written pages stay in memory");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
 }
 
 /// Makes created, renamed and removed names in a folder durable.

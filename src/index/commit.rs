@@ -57,19 +57,14 @@ fn stored_in(map: &SegmentMap, changes: &[Change]) -> Result<Vec<Option<Stamp>>>
         asked.clear();
         asked.extend(some.iter().map(|change| {
             let live = map.of(change.entry.key)?;
-            Some((live, live.segment().table_place(change.entry.key), 0))
+            Some((live, live.segment().home_place(change.entry.key)))
         }));
-        for (change, asked) in some.iter().zip(&mut asked) {
-            if let Some((live, place, candidates)) = asked {
-                *candidates = live.locate(|s| s.candidates(*place, change.entry.key))?;
-            }
-        }
         for (change, asked) in some.iter().zip(&asked) {
             let entry = change.entry;
             let mut newest = None;
-            if let Some((live, place, candidates)) = asked {
+            if let Some((live, place)) = asked {
                 live.locate(|s| {
-                    s.probe_from(*place, *candidates, entry.key, |account, stamp| {
+                    s.probe_from(*place, entry.key, &mut |account, stamp| {
                         if account == entry.account {
                             newest = Some(stamp);
                         }

@@ -30,14 +30,15 @@ pub struct EraseReport {
 }
 
 impl Index {
-    /// Removes every listing of an account. Durable and visible when it returns.
+    /// Removes every listing of an account, and what the disclosure log says of it: who was shown it, and when.
+    /// Durable and visible when it returns; the next compaction takes the rows out of the log's files.
     ///
     /// The removals carry the newest version that any listing of the account had, so that no update as old as
     /// that brings one back. It costs a scan of all segments: erase many accounts in one call.
     ///
     /// # Errors
     /// [`crate::Error::Damaged`] if a segment is; [`crate::Error::Database`] if the disk refuses. Never for want
-    /// of room.
+    /// of room. An error of the disclosure log comes after the listings are gone: call it again.
     pub fn erase_account(&self, account: AccountId) -> Result<EraseReport> {
         self.erase_accounts(&[account])
     }
@@ -78,6 +79,9 @@ impl Inner {
             let next = writer.state.clone();
             self.write(&mut writer, next, &plan)?;
         }
+        drop(writer);
+        self.disclosures.erase(accounts)?;
+        self.wake.wake();
         Ok(report)
     }
 }

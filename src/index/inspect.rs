@@ -1,9 +1,11 @@
 //! The operator's door: apart from lookups, clearly named, and every use of it logged.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::{Index, Inner};
-use crate::words::{AccountId, Caller, Purpose, Result};
+use crate::disclosures::{Filter, Row, Rows, Token};
+use crate::words::{AccountId, Caller, Origin, Purpose, Result};
 
 /// Answers questions that no caller may ask. Every use is logged at level INFO, without naming the caller.
 ///
@@ -48,6 +50,8 @@ pub struct Disclosure {
     pub purpose_bit: u8,
     /// When first, in milliseconds since 1970 by the wall clock.
     pub first_at_ms: u64,
+    /// When last; rounded up to a minute if it is not the first time.
+    pub last_at_ms: u64,
 }
 
 impl Disclosure {
@@ -56,6 +60,158 @@ impl Disclosure {
     pub fn purpose(&self) -> Option<Purpose> {
         Purpose::ALL.get(usize::from(self.purpose_bit)).copied()
     }
+}
+
+/// A caller as the disclosure log knows it: the keyed identity, which says nothing without the secret. The host finds
+/// out whose it is by comparing [`Inspector::token_of`] the callers that it has.
+///
+/// `Display` prints 32 hexadecimal digits, `Debug` nothing.
+///
+/// ```
+/// use unlisted::{Caller, Index, Options, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let token = index.inspector().token_of(&Caller::new("user-7"));
+/// assert_eq!(token.to_string().len(), 32);
+/// assert_eq!(format!("{token:?}"), "CallerToken(..)");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallerToken(Token);
+
+impl fmt::Display for CallerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for CallerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallerToken(..)")
+    }
+}
+
+/// Which disclosures an operator asks for. Whatever is not named matches.
+///
+/// ```
+/// use unlisted::{AccountId, Caller, DisclosureQuery, Index, OptIns, Options, Origin, PhoneHash, Purpose, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let ada = PhoneHash::of_e164("+14155550100")?;
+/// index.update(|batch| batch.put(ada, AccountId::from(42), OptIns::SEARCH, 1))?;
+/// let network = Origin::network("198.51.100.7".parse()?);
+/// index.lookup(&Caller::new("user-7").via(network.clone()), Purpose::Search, &[ada])?;
+///
+/// let who_saw_ada = DisclosureQuery::new().account(AccountId::from(42));
+/// let row = index.inspector().disclosures(&who_saw_ada)?.next().expect("one lookup")?;
+/// assert_eq!(row.caller, index.inspector().token_of(&Caller::new("user-7")));
+/// let from_there = DisclosureQuery::new().origin(network).since_ms(row.shown.first_at_ms);
+/// assert_eq!(index.inspector().disclosures(&from_there)?.count(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct DisclosureQuery {
+    caller: Option<Caller>,
+    origin: Option<Origin>,
+    account: Option<AccountId>,
+    since_ms: Option<u64>,
+    until_ms: Option<u64>,
+}
+
+impl DisclosureQuery {
+    /// Every disclosure within the retention.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only to this caller, whatever origins it came through.
+    #[must_use]
+    pub fn caller(mut self, caller: &Caller) -> Self {
+        self.caller = Some(caller.clone());
+        self
+    }
+
+    /// Only to callers that came through this origin.
+    #[must_use]
+    pub fn origin(mut self, origin: Origin) -> Self {
+        self.origin = Some(origin);
+        self
+    }
+
+    /// Only of this account.
+    #[must_use]
+    pub const fn account(mut self, account: AccountId) -> Self {
+        self.account = Some(account);
+        self
+    }
+
+    /// Only at this moment or later, in milliseconds since 1970.
+    ///
+    /// What was shown several times is kept with its first and its last time, so that a disclosure made before and
+    /// after a window counts as made in it: a window may give too many, never too few.
+    #[must_use]
+    pub const fn since_ms(mut self, since_ms: u64) -> Self {
+        self.since_ms = Some(since_ms);
+        self
+    }
+
+    /// Only before this moment, in milliseconds since 1970.
+    #[must_use]
+    pub const fn until_ms(mut self, until_ms: u64) -> Self {
+        self.until_ms = Some(until_ms);
+        self
+    }
+}
+
+/// One row of the disclosure log: what was shown, and to whom.
+///
+/// ```
+/// use unlisted::{Caller, DisclosureQuery, Exposure, Index, Options, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let rows: Result<Vec<Exposure>, _> = index.inspector().disclosures(&DisclosureQuery::new())?.collect();
+/// assert!(rows?.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exposure {
+    /// Who saw it.
+    pub caller: CallerToken,
+    /// What was seen, what for and when.
+    pub shown: Disclosure,
+}
+
+/// A stream of rows; memory does not grow with their number. After an error there is no more.
+///
+/// ```
+/// use unlisted::{Disclosures, DisclosureQuery, Index, Options, Secret};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// let mut rows: Disclosures = index.inspector().disclosures(&DisclosureQuery::new())?;
+/// assert!(rows.next().is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Disclosures(Rows);
+
+impl Iterator for Disclosures {
+    type Item = Result<Exposure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|row| row.map(exposure))
+    }
+}
+
+impl fmt::Debug for Disclosures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Disclosures(..)")
+    }
+}
+
+const fn exposure(row: Row) -> Exposure {
+    let Row { group, account, first_ms: first_at_ms, last_ms: last_at_ms } = row;
+    let shown = Disclosure { account, purpose_bit: group.purpose, first_at_ms, last_at_ms };
+    Exposure { caller: CallerToken(group.caller), shown }
 }
 
 impl Index {
@@ -67,21 +223,48 @@ impl Index {
 }
 
 impl Inspector {
-    /// Every account that was disclosed to a caller within the retention, by account.
+    /// Every account that was disclosed to a caller within the retention, by account and purpose, each once.
     ///
     /// # Errors
-    /// [`crate::Error::Database`] if the ledger cannot be read.
+    /// [`crate::Error::Damaged`] or [`crate::Error::Io`] if the disclosure log cannot be read.
     pub fn disclosed_to(&self, caller: &Caller) -> Result<Vec<Disclosure>> {
         tracing::info!("an operator asks who was disclosed to a caller");
-        let identity = self.inner.ring.caller(caller.id()).id;
-        let rows = self.inner.ledger.disclosed_to(identity)?;
-        let disclosure = |(account, purpose_bit, first_at_ms)| Disclosure { account, purpose_bit, first_at_ms };
-        Ok(rows.into_iter().map(disclosure).collect())
+        let shown = self.inner.disclosures.shown_to(self.token_of(caller).0, self.inner.clock.wall_ms())?;
+        let disclosure = |((account, purpose_bit), (first_at_ms, last_at_ms))| Disclosure {
+            account,
+            purpose_bit,
+            first_at_ms,
+            last_at_ms,
+        };
+        Ok(shown.into_iter().map(disclosure).collect())
+    }
+
+    /// Disclosures within the retention that match, file by file, in no useful order. What was repeated since the last
+    /// compaction comes as often as it was (see [`Index::compact_disclosures`]).
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] if the log cannot be opened. Damage is met on the way: what is before it is given.
+    pub fn disclosures(&self, query: &DisclosureQuery) -> Result<Disclosures> {
+        tracing::info!("an operator asks for disclosures");
+        let filter = Filter {
+            caller: query.caller.as_ref().map(|caller| self.token_of(caller).0),
+            origin: query.origin.as_ref().map(|origin| self.inner.origin_identity(origin)),
+            account: query.account,
+            since_ms: query.since_ms.unwrap_or(0),
+            until_ms: query.until_ms.unwrap_or(u64::MAX),
+        };
+        self.inner.disclosures.rows(filter, self.inner.clock.wall_ms()).map(Disclosures)
+    }
+
+    /// How the disclosure log knows a caller.
+    #[must_use]
+    pub fn token_of(&self, caller: &Caller) -> CallerToken {
+        CallerToken(self.inner.ring.caller(caller.id()).id)
     }
 }
 
-impl std::fmt::Debug for Inspector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Inspector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Inspector(..)")
     }
 }

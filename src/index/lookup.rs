@@ -1,9 +1,10 @@
 //! The path of a lookup: check, key, deduplicate, charge, probe, record, answer. Nothing is probed before the
-//! charge is durable, and nothing is answered before the disclosure is.
+//! charge is durable, and nothing is answered before the disclosure is written.
 
 use super::{Index, Inner, Match, Reply};
+use crate::disclosures::{Group, Origins};
 use crate::ledger::{Ledger, Scope, ScopeId};
-use crate::words::{AccountId, Caller, Error, Key, PhoneHash, Purpose, Result};
+use crate::words::{AccountId, Caller, Error, Key, Origin, PhoneHash, Purpose, Result};
 
 impl Index {
     /// Which of these numbers belong to accounts that agreed to be found for this purpose, and may this caller
@@ -16,8 +17,9 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::EmptyCaller`], [`Error::CallerIdTooLong`], [`Error::TooManyOrigins`], [`Error::BatchTooLarge`]
-    /// before anything is charged. [`Error::Database`] or [`Error::Poisoned`] if the ledger cannot commit, and
-    /// [`Error::Damaged`] if a segment is: nothing is revealed then, and what was charged stays charged.
+    /// before anything is charged. [`Error::Database`] or [`Error::Poisoned`] if the ledger cannot commit,
+    /// [`Error::Io`] or [`Error::Poisoned`] if the disclosure cannot be recorded, and [`Error::Damaged`] if a
+    /// segment is: nothing is revealed then, and what was charged stays charged.
     pub fn lookup(&self, caller: &Caller, purpose: Purpose, hashes: &[PhoneHash]) -> Result<Reply> {
         self.inner.lookup(caller, purpose, hashes)
     }
@@ -26,6 +28,7 @@ impl Index {
 impl Inner {
     fn lookup(&self, caller: &Caller, purpose: Purpose, hashes: &[PhoneHash]) -> Result<Reply> {
         check(caller, hashes.len(), self.options.max_batch)?;
+        self.disclosures.check()?;
         let mut keys = Vec::with_capacity(hashes.len());
         self.ring.keys_of(hashes.iter(), &mut keys);
         let batch = Distinct::of(&keys);
@@ -44,8 +47,7 @@ impl Inner {
         } else {
             self.probe_some(purpose, &batch, &verdict.deferred)?
         };
-        let accounts: Vec<AccountId> = found.iter().map(|(_, account)| *account).collect();
-        self.ledger.disclose(who.id, purpose, &accounts)?;
+        self.disclose(caller, who.id, purpose, &found)?;
         Ok(Reply {
             matches: batch.spread(&found),
             is_deferred: batch.positions_of(&verdict.deferred),
@@ -68,6 +70,26 @@ impl Inner {
         Ok(found)
     }
 
+    /// Records who is about to be shown. A lookup that shows nobody writes nothing.
+    fn disclose(
+        &self,
+        caller: &Caller,
+        identity: ScopeId,
+        purpose: Purpose,
+        found: &[(u32, AccountId)],
+    ) -> Result<()> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        let origins = caller.origins().iter().map(|origin| self.origin_identity(origin));
+        let group = Group { caller: identity, origins: Origins::new(origins), purpose: purpose.bit() as u8 };
+        self.disclosures.record(&group, self.clock.wall_ms(), found.iter().map(|(_, account)| *account))
+    }
+
+    pub(super) fn origin_identity(&self, origin: &Origin) -> ScopeId {
+        self.ring.origin(origin.kind(), origin.value())
+    }
+
     /// Everything that pays for a lookup of this caller, the caller first.
     fn scopes(&self, caller: &Caller, identity: ScopeId) -> Vec<Scope> {
         let policy = self.ledger.quotas();
@@ -75,7 +97,7 @@ impl Inner {
         scopes.push(Scope { id: identity, quota: policy.caller() });
         for origin in caller.origins() {
             if let Some(quota) = policy.origin(origin.kind()) {
-                scopes.push(Scope { id: self.ring.origin(origin.kind(), origin.value()), quota });
+                scopes.push(Scope { id: self.origin_identity(origin), quota });
             }
         }
         if let Some(quota) = policy.everyone() {

@@ -1,4 +1,5 @@
-//! What happens in the background: folding ranges with many changes, forgetting what is past its retention.
+//! What happens in the background: folding ranges with many changes, compacting disclosures,
+//! forgetting what is past its retention.
 
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
@@ -129,6 +130,17 @@ impl Inner {
         if forgot_at_ns.is_none_or(|at| now_ns.saturating_sub(at) >= FORGET_EVERY_NS) {
             *forgot_at_ns = Some(now_ns);
             self.forget()?;
+        } else if !self.disclosures.is_compact() {
+            self.compact_and_tell()?;
+        }
+        Ok(())
+    }
+
+    /// Compacts full disclosure logs. What is past its retention, or erased, goes with them.
+    fn compact_and_tell(&self) -> Result<()> {
+        let done = self.compact_disclosures(false)?;
+        if done.forgotten > 0 {
+            tracing::info!(gone = done.forgotten, "forgot disclosures that were erased or past their retention");
         }
         Ok(())
     }
@@ -179,10 +191,7 @@ impl Inner {
     /// Forgets disclosures, removals and paid numbers whose time has passed.
     fn forget(&self) -> Result<()> {
         self.ledger.forget_novelty()?;
-        let gone = self.ledger.forget_disclosures(self.options.disclosure_retention)?;
-        if gone > 0 {
-            tracing::info!(gone, "forgot disclosures past their retention");
-        }
+        self.compact_and_tell()?;
         // A fold waits for those who read the map that it replaces, so nobody reads it here by then.
         let map = self.segments.load_full();
         let mut expired = Vec::new();

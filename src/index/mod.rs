@@ -5,6 +5,7 @@
 
 mod callers;
 mod commit;
+mod disclosures;
 mod erase;
 mod fold;
 mod group;
@@ -30,16 +31,18 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 
+use crate::disclosures::DisclosureLog;
 use crate::disk::DirLock;
 use crate::ledger::{Ledger, RedbLedger};
 use crate::overlay::Overlay;
 use crate::store::{State, Store};
 use crate::words::{Clock, Error, KeyRing, QuotaPolicy, Result};
 
+pub use disclosures::CompactionReport;
 pub use erase::EraseReport;
 pub use fold::FoldReport;
 pub use import::{ImportProgress, ImportReport, Importer};
-pub use inspect::{Disclosure, Inspector};
+pub use inspect::{CallerToken, Disclosure, DisclosureQuery, Disclosures, Exposure, Inspector};
 pub use options::Options;
 pub use reply::{Match, NumberState, Reply};
 pub use stats::Stats;
@@ -80,6 +83,7 @@ pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     store: Store,
     ledger: RedbLedger,
+    disclosures: DisclosureLog,
     /// One writer at a time. Locked after `structure`, before `overlay`.
     writer: Mutex<Writer>,
     /// Updates that wait for the writer; the first of them commits for all.

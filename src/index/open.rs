@@ -25,7 +25,8 @@ impl Index {
     /// # Errors
     /// [`Error::InUse`], [`Error::NotAnIndex`], [`Error::AlreadyExists`], [`Error::WrongSecret`]; for a ledger
     /// that is not this index's own newest one [`Error::LedgerMissing`], [`Error::LedgerForeign`],
-    /// [`Error::LedgerOlder`] or [`Error::IndexOlder`]; [`Error::Damaged`] and its kin for bytes that no writer
+    /// [`Error::LedgerOlder`] or [`Error::IndexOlder`]; for its disclosure log [`Error::DisclosuresMissing`],
+    /// [`Error::DisclosuresForeign`] or [`Error::DisclosuresOlder`]; [`Error::Damaged`] and its kin for bytes that no writer
     /// wrote.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self> {
         let dir = dir.as_ref();
@@ -42,6 +43,7 @@ impl Index {
         let ledger = RedbLedger::open(dir, &ledger_options(&options))?;
         check_ledger(&store, &state, &ledger)?;
         let state = enter_epoch(&store, state, &ledger)?;
+        let disclosures = super::disclosures::open(dir, &options, &store, &state, &ledger)?;
 
         let segments = open_segments(dir, &store, &state)?;
         let inner = Arc::new(Inner {
@@ -50,6 +52,7 @@ impl Index {
             ring,
             store,
             ledger,
+            disclosures,
             writer: Mutex::new(Writer { state, poison: None }),
             group: Group::default(),
             structure: Mutex::new(()),
@@ -68,11 +71,14 @@ impl Index {
 impl Inner {
     /// Leaves both files knowing how far the other is, so that an older copy of either is found out.
     fn close(&self) -> Result<()> {
+        // A broken disclosure log is no reason to leave the two apart.
+        let noted = self.note_disclosures();
         self.ledger.settle()?;
         let mut writer = self.writer.lock();
         let mut next = writer.state.clone();
         next.ledger_commits = self.ledger.commits();
-        writer.commit(next, |next| self.store.commit(&Changes::default(), next))
+        writer.commit(next, |next| self.store.commit(&Changes::default(), next))?;
+        noted
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::database::DbOptions;
+use crate::disclosures::DisclosureSync;
 use crate::words::{Clock, Error, QuotaPolicy, Result, Secret, SystemClock};
 
 /// How an index is opened. Only the secret has no default.
@@ -42,6 +43,7 @@ pub struct Options {
     pub(crate) max_unfolded: usize,
     pub(crate) removal_retention: Duration,
     pub(crate) disclosure_retention: Duration,
+    pub(crate) disclosure_sync: DisclosureSync,
     pub(crate) max_clock_jump: Duration,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -79,6 +81,7 @@ impl Options {
             max_unfolded: 4_000_000,
             removal_retention: Duration::from_secs(30 * 86_400),
             disclosure_retention: Duration::from_secs(365 * 86_400),
+            disclosure_sync: DisclosureSync::Written { sync_within_ms: 10 },
             max_clock_jump: Duration::from_secs(86_400),
             clock: Arc::new(SystemClock::default()),
         }
@@ -233,10 +236,19 @@ impl Options {
         self
     }
 
-    /// How long a disclosure is remembered: a year by default, at least a minute.
+    /// How long a disclosure is remembered, counted from the last time it was made: a year by default, at least a
+    /// minute.
     #[must_use]
     pub const fn disclosure_retention(mut self, retention: Duration) -> Self {
         self.disclosure_retention = retention;
+        self
+    }
+
+    /// How safe the record of a disclosure is before the answer: by default written to the operating system, and on
+    /// the device within 10 ms.
+    #[must_use]
+    pub const fn disclosure_sync(mut self, sync: DisclosureSync) -> Self {
+        self.disclosure_sync = sync;
         self
     }
 
@@ -264,6 +276,10 @@ impl Options {
 
     /// Refuses values that cannot work.
     pub(crate) fn check(&self) -> Result<()> {
+        let sync_ms = match self.disclosure_sync {
+            DisclosureSync::Written { sync_within_ms } => u64::from(sync_within_ms),
+            DisclosureSync::Synced | DisclosureSync::Off => 1,
+        };
         let checks = [
             ("max_batch", "1 to 1,000,000", self.max_batch as u64, 1, 1_000_000),
             ("max_update", "1 to 10,000,000", self.max_update as u64, 1, 10_000_000),
@@ -275,6 +291,7 @@ impl Options {
             ("import_memory_bytes", "1 MiB or more", self.import_memory_bytes as u64, 1 << 20, u64::MAX),
             ("removal_retention", "60 seconds or more", self.removal_retention.as_secs(), 60, u64::MAX),
             ("disclosure_retention", "60 seconds or more", self.disclosure_retention.as_secs(), 60, u64::MAX),
+            ("disclosure_sync", "1 to 60,000 ms", sync_ms, 1, 60_000),
         ];
         for (name, expected, found, min, max) in checks {
             if found < min || found > max {

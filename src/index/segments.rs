@@ -100,9 +100,7 @@ pub(super) struct SegmentMap {
     slots: Vec<RangeSlot>,
     /// Bits of a key that decide its range.
     depth: u8,
-    /// Those bits to the position in `slots`.
-    table: Vec<u32>,
-    /// The same to the segment itself: what a lookup goes through for every key.
+    /// Those bits to the segment itself: what a lookup goes through for every key.
     live: Vec<Option<Arc<LiveSegment>>>,
 }
 
@@ -121,19 +119,11 @@ impl SegmentMap {
             return None;
         }
         let depth = slots.iter().map(|slot| slot.range.bits()).max().unwrap_or(0);
-        let mut table = Vec::with_capacity(1 << depth);
-        let mut direct = Vec::with_capacity(1 << depth);
-        for (i, slot) in slots.iter().enumerate() {
-            table.resize(table.len() + (1 << (depth - slot.range.bits())), u32::try_from(i).ok()?);
-            direct.resize(table.len(), slot.segment.clone());
+        let mut live = Vec::with_capacity(1 << depth);
+        for slot in &slots {
+            live.resize(live.len() + (1 << (depth - slot.range.bits())), slot.segment.clone());
         }
-        Some(Self { slots, depth, table, live: direct })
-    }
-
-    /// The position in [`SegmentMap::slots`] of a key's range.
-    #[inline]
-    pub(super) fn position(&self, key: Key) -> Option<usize> {
-        self.table.get(self.prefix(key)).map(|at| *at as usize)
+        Some(Self { slots, depth, live })
     }
 
     #[inline(always)]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Index, Inner};
+use crate::disclosures::DisclosureSync;
 use crate::words::{Error, Flags, Key, Purpose, Result};
 
 /// What an index holds and what it takes.
@@ -40,6 +41,12 @@ pub struct Stats {
     pub index_bytes: u64,
     /// Bytes of `ledger.redb`.
     pub ledger_bytes: u64,
+    /// Bytes of the disclosure log.
+    pub disclosure_bytes: u64,
+    /// Rows of the disclosure log; what was repeated since the last compaction counts as often as it was.
+    pub disclosures: u64,
+    /// How safe the record of a disclosure is before the answer.
+    pub disclosure_sync: DisclosureSync,
     /// Bytes of segments and `index.redb` for each listing; zero without listings.
     pub bytes_per_listing: f64,
     /// Distinct numbers looked up since the index was opened.
@@ -113,6 +120,7 @@ impl Inner {
         let (counts, segments, delta) = self.count()?;
         let segment_bytes = self.segment_bytes();
         let index_bytes = file_len(self.store.path())?;
+        let disclosures = self.disclosures.usage();
         let looked_up = self.seen.looked_up.load(Ordering::Relaxed);
         let passed = self.seen.passed.load(Ordering::Relaxed);
         let in_vain = self.seen.passed_in_vain.load(Ordering::Relaxed);
@@ -128,6 +136,9 @@ impl Inner {
             segment_bytes,
             index_bytes,
             ledger_bytes: file_len(self.ledger.path())?,
+            disclosure_bytes: disclosures.bytes,
+            disclosures: disclosures.rows,
+            disclosure_sync: self.disclosures.sync(),
             bytes_per_listing: if counts.listings == 0 { 0.0 } else { per_listing },
             looked_up,
             filter_false_positive_rate: rate,
@@ -183,7 +194,8 @@ impl Inner {
 
     /// Bytes of all files of the index.
     pub(super) fn disk_bytes(&self) -> Result<u64> {
-        Ok(self.segment_bytes() + file_len(self.store.path())? + file_len(self.ledger.path())?)
+        let databases = file_len(self.store.path())? + file_len(self.ledger.path())?;
+        Ok(self.segment_bytes() + databases + self.disclosures.usage().bytes)
     }
 }
 

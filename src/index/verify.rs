@@ -27,11 +27,13 @@ pub struct VerifyReport {
     pub listings: u64,
     /// Changes of the log that count, decode, and are what lookups see.
     pub delta: usize,
+    /// Rows of the disclosure log whose frames and pages are whole.
+    pub disclosures: u64,
 }
 
 impl Index {
     /// Reads every page of every segment, looks every stored listing up in its own table and filter, and
-    /// compares the delta with memory. `progress` hears of segments done and segments there are.
+    /// compares the delta with memory. Reads every row of the disclosure log. `progress` hears of segments done and segments there are.
     ///
     /// # Errors
     /// The first flaw, with file and offset.
@@ -64,6 +66,8 @@ impl Inner {
             });
         }
         report.delta = rows.len();
+        drop(overlay);
+        report.disclosures = self.disclosures.verify()?;
         Ok(report)
     }
 }

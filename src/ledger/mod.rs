@@ -19,7 +19,7 @@ mod time;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::words::{AccountId, Purpose, Quota, QuotaPolicy, Result};
+use crate::words::{Quota, QuotaPolicy, Result};
 
 pub(crate) use self::redb::{LedgerOptions, RedbLedger};
 #[cfg(feature = "internals")]
@@ -59,14 +59,11 @@ pub(crate) struct Verdict {
     pub(crate) deferred: Vec<u32>,
 }
 
-/// A durable account of what was asked and disclosed.
+/// A durable account of what was asked.
 pub(crate) trait Ledger: Send + Sync {
     /// Charges numbers, given by their fingerprints, to all scopes alike. The caller is the first scope; what it paid
     /// for within the window is free. When this returns, the charge is durable.
     fn charge(&self, scopes: &[Scope], fingerprints: &[u32]) -> Result<Verdict>;
-
-    /// Records that these accounts are about to be disclosed to the caller. Durable when this returns.
-    fn disclose(&self, caller: ScopeId, purpose: Purpose, accounts: &[AccountId]) -> Result<()>;
 
     /// The quotas in force.
     fn policy(&self) -> Arc<QuotaPolicy>;
@@ -355,22 +352,6 @@ mod tests {
             drop(ledger);
             clock.advance(DAY * 1);
         }
-    }
-
-    #[test]
-    fn disclosures_are_recorded_once_and_forgotten_after_their_retention() {
-        let (_dir, clock, ledger) = fresh();
-        let accounts = [AccountId::from(1), AccountId::from(2)];
-        ledger.disclose([9; 16], Purpose::Search, &accounts).unwrap();
-        let commits = ledger.commits();
-        ledger.disclose([9; 16], Purpose::Search, &accounts).unwrap();
-        assert_eq!(ledger.commits(), commits);
-        ledger.disclose([9; 16], Purpose::Payments, &accounts[..1]).unwrap();
-        assert_eq!(ledger.disclosed_to([9; 16]).unwrap().len(), 3);
-        assert!(ledger.disclosed_to([8; 16]).unwrap().is_empty());
-        clock.advance(Duration::from_secs(100));
-        assert_eq!(ledger.forget_disclosures(Duration::from_secs(99)).unwrap(), 3);
-        assert!(ledger.disclosed_to([9; 16]).unwrap().is_empty());
     }
 
     #[test]

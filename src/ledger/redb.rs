@@ -15,7 +15,7 @@ use super::memory::Memory;
 use super::time::LedgerTime;
 use super::{FILE_NAME, Grant, Ledger, LedgerState, Scope, ScopeId, Verdict, bucket_rows, disclosures, state};
 use crate::database::{Db, DbOptions};
-use crate::words::{AccountId, Clock, Error, Purpose, QuotaPolicy, Result};
+use crate::words::{AccountId, Clock, Error, QuotaPolicy, Result};
 
 /// Buckets that a close gives back in one transaction.
 const SETTLED_AT_ONCE: usize = 65_536;
@@ -181,16 +181,22 @@ impl RedbLedger {
         Ok(())
     }
 
-    /// Accounts disclosed to a caller, with the purpose's bit and the time.
-    pub(crate) fn disclosed_to(&self, caller: ScopeId) -> Result<Vec<(AccountId, u8, u64)>> {
-        self.db.read(|txn| disclosures::of_caller(&self.db, txn, caller))
+    /// Visits what a ledger of version 1 recorded: caller, account, the purpose's bit, the time.
+    pub(crate) fn old_disclosures(
+        &self,
+        visit: impl FnMut(ScopeId, AccountId, u8, u64) -> Result<()>,
+    ) -> Result<()> {
+        self.db.read(|txn| disclosures::for_each(&self.db, txn, visit))
     }
 
-    /// Forgets disclosures older than the retention.
-    pub(crate) fn forget_disclosures(&self, retention: Duration) -> Result<u64> {
-        let retention_ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
-        let before_ms = self.time.now().wall_ms.saturating_sub(retention_ms);
-        self.commit(|txn, _| disclosures::forget_before(&self.db, txn, before_ms))
+    /// Is there anything that a ledger of version 1 recorded?
+    pub(crate) fn has_old_disclosures(&self) -> Result<bool> {
+        self.db.read(|txn| disclosures::are_there(&self.db, txn))
+    }
+
+    /// Drops them, once they are elsewhere.
+    pub(crate) fn drop_old_disclosures(&self) -> Result<()> {
+        self.commit(|txn, _| disclosures::drop_all(&self.db, txn))
     }
 
     /// One durable transaction, or a poisoned ledger: after a failed write what is on disk is not known.
@@ -294,14 +300,6 @@ impl Ledger for RedbLedger {
             }
         }
         Ok(Verdict { grant, deferred })
-    }
-
-    fn disclose(&self, caller: ScopeId, purpose: Purpose, accounts: &[AccountId]) -> Result<()> {
-        let missing = self.db.read(|txn| disclosures::missing(&self.db, txn, caller, purpose, accounts))?;
-        if missing.is_empty() {
-            return Ok(());
-        }
-        self.commit(|txn, state| disclosures::record(&self.db, txn, &missing, state.mark.wall_ms))
     }
 
     fn policy(&self) -> Arc<QuotaPolicy> {

@@ -53,9 +53,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
 
     /// Calls `each` with every listing of the key, hidden and removed ones included.
     pub(crate) fn probe(&self, key: Key, mut each: impl FnMut(AccountId, Stamp)) -> Result<(), Flaw> {
-        let found = self.match_tags(self.home_place(key), key)?;
-        self.read_slots(found, key, &mut each)?;
-        if found.overflows() { self.probe_spill(key, &mut each) } else { Ok(()) }
+        self.probe_from(self.home_place(key), key, &mut each)
     }
 
     /// Calls `each` with every listing, keys cut to the bits that the segment knows, in no useful order.

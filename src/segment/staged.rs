@@ -98,6 +98,18 @@ impl<B: AsRef<[u8]>> Segment<B> {
         self.read_candidates(found, self.table_slots(), key, each)
     }
 
+    /// [`Segment::probe`] of a key whose bucket was asked for.
+    pub(crate) fn probe_from(
+        &self,
+        place: BucketPlace,
+        key: Key,
+        each: &mut impl FnMut(AccountId, Stamp),
+    ) -> Result<(), Flaw> {
+        let found = self.match_tags(place, key)?;
+        self.read_slots(found, key, each)?;
+        if found.overflows() { self.probe_spill(key, each) } else { Ok(()) }
+    }
+
     /// Asks for the first line of the spill area that [`Segment::probe_spill`] will read.
     #[inline]
     pub(crate) fn ask_for_spill(&self, key: Key) {

@@ -1,6 +1,7 @@
 //! Layer 2: what changes about the index, in `index.redb`: its state, the manifest of segments, the delta as a log.
 
 mod delta;
+mod disclosures;
 mod log;
 mod manifest;
 mod state;
@@ -93,6 +94,16 @@ impl Store {
     /// Where the log stands. Not to be held over a commit.
     pub(crate) fn log(&self) -> MutexGuard<'_, LogState> {
         self.log.lock()
+    }
+
+    /// How far the disclosure log was when last noted: its newest log and bytes of it. `None` if there is none yet.
+    pub(crate) fn disclosure_mark(&self) -> Result<Option<(u64, u64)>> {
+        self.db.read(|txn| disclosures::read(&self.db, txn))
+    }
+
+    /// Notes how far the disclosure log is.
+    pub(crate) fn note_disclosures(&self, mark: (u64, u64)) -> Result<()> {
+        self.db.write(|txn| disclosures::write(&self.db, txn, mark))
     }
 
     /// The live segments.

@@ -127,6 +127,35 @@ pub enum Error {
         /// Changes that the ledger knows of.
         expected_version: u64,
     },
+    /// A file of the disclosure log is gone, and with it the record of who was shown to whom.
+    #[error("{} is missing from the disclosure log: restore it", path.display())]
+    DisclosuresMissing {
+        /// What should be there.
+        path: PathBuf,
+    },
+    /// The disclosure log belongs to another index.
+    #[error("{} belongs to the disclosure log of another index", path.display())]
+    DisclosuresForeign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The disclosure log is an older copy: it ends before what the index knows of.
+    #[error(
+        "the disclosure log in {} is an older copy: it ends at byte {found_len} of log {found}, the index knows of \
+         byte {expected_len} of log {expected}", dir.display()
+    )]
+    DisclosuresOlder {
+        /// The folder.
+        dir: PathBuf,
+        /// The newest log.
+        found: u64,
+        /// Bytes in it.
+        found_len: u64,
+        /// The log that was newest when the index last looked.
+        expected: u64,
+        /// Bytes that were in it.
+        expected_len: u64,
+    },
     /// A caller needs an id.
     #[error("the caller id is empty")]
     EmptyCaller,
@@ -255,7 +284,7 @@ pub enum Error {
     Secret(#[from] SecretError),
 }
 
-/// What is wrong with the bytes of a segment.
+/// What is wrong with the bytes of a segment or of the disclosure log.
 ///
 /// ```
 /// use unlisted::Damage;
@@ -290,6 +319,12 @@ pub enum Damage {
     /// A stored listing is impossible.
     #[error("a stored listing is malformed: {reason}")]
     Entry {
+        /// Why.
+        reason: &'static str,
+    },
+    /// A stored disclosure is impossible.
+    #[error("a stored disclosure is malformed: {reason}")]
+    Disclosure {
         /// Why.
         reason: &'static str,
     },

@@ -62,7 +62,7 @@ enum Command {
     Fold(maintain::FoldArgs),
     /// Read every page and look every listing up; changes nothing.
     Verify(maintain::VerifyArgs),
-    /// The operator's door: which accounts were disclosed to a caller?
+    /// The operator's door: who was shown, to whom, and when?
     Exposed(exposed::Args),
     /// Measure lookups, imports and the ledger on this machine.
     #[cfg(feature = "internals")]

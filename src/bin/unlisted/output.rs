@@ -102,6 +102,46 @@ pub fn utc(at_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// Milliseconds since 1970, as such or as a UTC date with or without a time.
+pub fn parse_moment(text: &str) -> Result<u64, String> {
+    let moment = if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { date_ms(text) };
+    moment.ok_or_else(|| "expected 2026-11-22, 2026-11-22T10:30:00Z, or milliseconds since 1970".to_owned())
+}
+
+fn date_ms(text: &str) -> Option<u64> {
+    let (date, time) = match text.split_once('T') {
+        Some((date, time)) => (date, time.strip_suffix('Z')?),
+        None => (text, "00:00:00"),
+    };
+    let fields = |text: &str, mark: char, lens: [usize; 3]| -> Option<[u64; 3]> {
+        let parts: Vec<&str> = text.split(mark).collect();
+        let parts: [&str; 3] = parts.try_into().ok()?;
+        let right = parts.iter().zip(lens).all(|(p, len)| p.len() == len && p.bytes().all(|b| b.is_ascii_digit()));
+        let [a, b, c] = parts.map(|part| part.parse().ok());
+        if right { Some([a?, b?, c?]) } else { None }
+    };
+    let [year, month, day] = fields(date, '-', [4, 2, 2])?;
+    let [hour, minute, second] = fields(time, ':', [2, 2, 2])?;
+    if year < 1970
+        || !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 59
+    {
+        return None;
+    }
+    // The reverse of `utc`: years begin in March.
+    let march_year = if month > 2 { year } else { year - 1 };
+    let (era, year_of_era) = (march_year / 400, march_year % 400);
+    let march_month = if month > 2 { month - 3 } else { month + 9 };
+    let of_year = (153 * march_month + 2) / 5 + day - 1;
+    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year - 719_468;
+    let at_ms = (days * 86_400 + hour * 3_600 + minute * 60 + second) * 1_000;
+    // A 31st of a month with 30 days would come back as another date.
+    utc(at_ms).starts_with(date).then_some(at_ms)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +171,12 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00Z"),
         ] {
             assert_eq!(utc(at_s * 1_000), expected);
+            assert_eq!(parse_moment(expected), Ok(at_s * 1_000));
+        }
+        assert_eq!(parse_moment("2026-11-22"), parse_moment("2026-11-22T00:00:00Z"));
+        assert_eq!(parse_moment("1795000000000"), Ok(1_795_000_000_000));
+        for bad in ["", "x", "2026-02-30", "2026-1-01", "2026-11-22T10:30", "1969-12-31", "2026-11-22T24:00:00Z"] {
+            assert!(parse_moment(bad).is_err(), "{bad}");
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod bare;
 mod bare_grants;
+mod disclosures;
 mod fold;
 mod import;
 mod ledger;
@@ -41,6 +42,8 @@ enum What {
     Update(update::Args),
     /// Lookups without and during a fold.
     Fold(fold::Args),
+    /// The disclosure log: appends, compaction, scans.
+    Disclosures(disclosures::Args),
 }
 
 /// What every bench takes.
@@ -61,6 +64,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         What::Ledger(args) => ledger::run(args),
         What::Update(args) => update::run(args),
         What::Fold(args) => fold::run(args),
+        What::Disclosures(args) => disclosures::run(args),
     }
 }
 

@@ -39,7 +39,8 @@ pub struct Args {
     json: bool,
 }
 
-fn origin(text: &str) -> Result<Origin, String> {
+/// An origin of a kind that the host defines.
+pub fn origin(text: &str) -> Result<Origin, String> {
     let (kind, value) = text.split_once('=').ok_or("expected KIND=VALUE")?;
     Origin::named(kind, value).map_err(|error| error.to_string())
 }

@@ -26,7 +26,9 @@ pub struct VerifyArgs {
 }
 
 pub fn fold(session: &Session, args: &FoldArgs) -> Result<(), CliError> {
-    let report = session.open(&args.dir)?.fold()?;
+    let index = session.open(&args.dir)?;
+    let report = index.fold()?;
+    index.compact_disclosures()?;
     let mut out = Out::new();
     if args.json {
         out.json(&report)?;

@@ -55,6 +55,7 @@ fn pairs(report: &Report) -> Vec<(&'static str, String)> {
         ("segment files", bytes(stats.segment_bytes)),
         ("index.redb", bytes(stats.index_bytes)),
         ("ledger.redb", bytes(stats.ledger_bytes)),
+        ("disclosure log", format!("{}, {} rows", bytes(stats.disclosure_bytes), grouped(stats.disclosures))),
         ("bytes per listing", format!("{:.1}", stats.bytes_per_listing)),
         ("looked up since opened", grouped(stats.looked_up)),
         ("filter passes", grouped(stats.filter_passes)),

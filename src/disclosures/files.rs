@@ -1,0 +1,299 @@
+//! The files of the log: their names, which of them belong together, and the growing one.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::frame::{self, FOOTER_LEN, HEADER_LEN, LogHeader, Totals, damaged};
+use super::run::RunFile;
+use super::{Folder, Mark};
+use crate::disk;
+use crate::words::{Damage, Error, Result};
+
+/// What is no file of the log, one that is named.
+const TEMPORARY: &str = ".tmp";
+
+pub(super) fn log_name(seq: u64) -> String {
+    format!("{seq:016x}.log")
+}
+
+pub(super) fn run_name(lo: u64, hi: u64) -> String {
+    format!("{lo:016x}-{hi:016x}.run")
+}
+
+/// Removes a file when nobody reads it any more.
+#[derive(Debug)]
+pub(super) struct Retiring {
+    pub(super) path: PathBuf,
+    is_retired: AtomicBool,
+}
+
+impl Retiring {
+    pub(super) const fn new(path: PathBuf) -> Self {
+        Self { path, is_retired: AtomicBool::new(false) }
+    }
+
+    pub(super) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Retiring {
+    fn drop(&mut self) {
+        if self.is_retired.load(Ordering::Acquire)
+            && let Err(error) = disk::remove_file(&self.path)
+        {
+            tracing::warn!(error = error.with_causes(), "a compacted log stays until the next open");
+        }
+    }
+}
+
+/// A log that grows no more.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    pub(super) seq: u64,
+    pub(super) salt: u64,
+    pub(super) totals: Totals,
+    /// Where its frames end.
+    pub(super) end: u64,
+    pub(super) file: Retiring,
+}
+
+impl LogFile {
+    /// Looks at header and footer only.
+    fn open(folder: &Folder, seq: u64) -> Result<Self> {
+        let path = folder.dir.join(log_name(seq));
+        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+        let len = file.metadata().map_err(Error::io("ask the size of", &path))?.len();
+        let expected = (HEADER_LEN + FOOTER_LEN) as u64;
+        if len < expected {
+            return Err(damaged(&path, 0, Damage::Length { expected, found: len }));
+        }
+        let mut bytes = [0; HEADER_LEN];
+        file.read_exact(&mut bytes).map_err(Error::io("read", &path))?;
+        let header = decode_header(&path, &bytes, folder, seq)?;
+        let end = len - FOOTER_LEN as u64;
+        let mut bytes = [0; FOOTER_LEN];
+        file.seek(SeekFrom::Start(end)).map_err(Error::io("read", &path))?;
+        file.read_exact(&mut bytes).map_err(Error::io("read", &path))?;
+        let totals = Totals::decode(&bytes, end, header.salt)
+            .ok_or_else(|| damaged(&path, end, Damage::Checksum { of: "the footer" }))?;
+        Ok(Self { seq, salt: header.salt, totals, end, file: Retiring::new(path) })
+    }
+}
+
+fn decode_header(path: &Path, bytes: &[u8], folder: &Folder, seq: u64) -> Result<LogHeader> {
+    let header = LogHeader::decode(path, bytes, &folder.index_id)?;
+    if header.seq != seq {
+        return Err(damaged(path, 32, Damage::Geometry { field: "the number of the log", found: header.seq }));
+    }
+    Ok(header)
+}
+
+/// A file that is older than the growing log.
+#[derive(Debug, Clone)]
+pub(super) enum Part {
+    Log(Arc<LogFile>),
+    Run(Arc<RunFile>),
+}
+
+impl Part {
+    /// The first and the last log whose rows it has.
+    pub(super) fn span(&self) -> (u64, u64) {
+        match self {
+            Self::Log(log) => (log.seq, log.seq),
+            Self::Run(run) => run.span(),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::Log(log) => log.end + FOOTER_LEN as u64,
+            Self::Run(run) => run.bytes(),
+        }
+    }
+
+    pub(super) fn rows(&self) -> u64 {
+        match self {
+            Self::Log(log) => log.totals.rows,
+            Self::Run(run) => run.rows(),
+        }
+    }
+
+    pub(super) fn retire(&self) {
+        match self {
+            Self::Log(log) => log.file.retire(),
+            Self::Run(run) => run.file().retire(),
+        }
+    }
+}
+
+/// The log that grows.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub(super) file: Arc<File>,
+    pub(super) path: PathBuf,
+    pub(super) seq: u64,
+    pub(super) salt: u64,
+    pub(super) len: u64,
+    pub(super) totals: Totals,
+}
+
+impl Active {
+    /// A log without frames. It appears with its header, durably.
+    pub(super) fn create(folder: &Folder, seq: u64) -> Result<Self> {
+        let path = folder.dir.join(log_name(seq));
+        let temporary = folder.dir.join(format!("{}{TEMPORARY}", log_name(seq)));
+        let (bytes, header) = LogHeader::encode(&folder.index_id, seq);
+        let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
+        file.write_all(&bytes).map_err(Error::io("write", &temporary))?;
+        file.sync_all().map_err(Error::io("sync", &temporary))?;
+        disk::rename(&temporary, &path)?;
+        let len = HEADER_LEN as u64;
+        Ok(Self { file: Arc::new(file), path, seq, salt: header.salt, len, totals: Totals::NONE })
+    }
+
+    /// Writes the footer and syncs. Returns the sealed log and the footer's length.
+    pub(super) fn seal(&self) -> Result<(LogFile, u64)> {
+        let footer = self.totals.encode(self.len, self.salt);
+        (&*self.file).write_all(&footer).map_err(Error::io("write", &self.path))?;
+        self.file.sync_data().map_err(Error::io("sync", &self.path))?;
+        let file = Retiring::new(self.path.clone());
+        let log = LogFile { seq: self.seq, salt: self.salt, totals: self.totals, end: self.len, file };
+        Ok((log, footer.len() as u64))
+    }
+
+    /// Opens the newest log, cutting what a crash left of its last frames. One that was sealed just before the
+    /// crash gets its successor.
+    fn recover(folder: &Folder, seq: u64, mark: Mark) -> Result<(Option<LogFile>, Self)> {
+        let path = folder.dir.join(log_name(seq));
+        let mut file = File::options().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
+        let salt = decode_header(&path, &bytes, folder, seq)?.salt;
+        let found_len = bytes.len() as u64;
+        if (seq, found_len) < (mark.seq, mark.len) {
+            let (dir, expected, expected_len) = (folder.dir.clone(), mark.seq, mark.len);
+            return Err(Error::DisclosuresOlder { dir, found: seq, found_len, expected, expected_len });
+        }
+        let (end, totals) = walk(&bytes, salt);
+        let tail = bytes.get(end..).unwrap_or_default();
+        if Totals::decode(tail, end as u64, salt) == Some(totals) {
+            // Its successor may not be there before it is.
+            file.sync_all().map_err(Error::io("sync", &path))?;
+            let log = LogFile { seq, salt, totals, end: end as u64, file: Retiring::new(path) };
+            return Ok((Some(log), Self::create(folder, seq + 1)?));
+        }
+        if !tail.is_empty() {
+            let known = seq == mark.seq && (end as u64) < mark.len;
+            if known || frame::is_vouched_for(&bytes, end, salt) {
+                return Err(damaged(&path, end as u64, Damage::Checksum { of: "a frame" }));
+            }
+            tracing::warn!(
+                bytes = tail.len(),
+                "cut the end of the disclosure log that a crash had left unfinished"
+            );
+            file.set_len(end as u64).map_err(Error::io("cut", &path))?;
+        }
+        // What a killed process wrote may not be on the device yet, and is about to be counted on.
+        file.sync_all().map_err(Error::io("sync", &path))?;
+        file.seek(SeekFrom::Start(end as u64)).map_err(Error::io("open", &path))?;
+        Ok((None, Self { file: Arc::new(file), path, seq, salt, len: end as u64, totals }))
+    }
+}
+
+/// Goes through the frames; returns where they end and what they hold.
+fn walk(bytes: &[u8], salt: u64) -> (usize, Totals) {
+    let (mut at, mut totals) = (HEADER_LEN, Totals::NONE);
+    while let Some(frame) = frame::decode(bytes, at, salt) {
+        totals.add(frame.rows(), frame.at_ms);
+        at = frame.end;
+    }
+    (at, totals)
+}
+
+/// Numbers in the name of a file: the span of a run, or twice the number of a log.
+fn parse_name(name: &str) -> Option<(u64, u64)> {
+    let number = |text: &str| u64::from_str_radix(text, 16).ok();
+    let span = match name.strip_suffix(".run") {
+        Some(span) => span.split_once('-').and_then(|(lo, hi)| Some((number(lo)?, number(hi)?)))?,
+        None => number(name.strip_suffix(".log")?).map(|seq| (seq, seq))?,
+    };
+    let ours = if name.ends_with(".log") { log_name(span.0) } else { run_name(span.0, span.1) };
+    (name == ours && span.0 <= span.1 && span.0 > 0).then_some(span)
+}
+
+struct Named {
+    span: (u64, u64),
+    is_log: bool,
+}
+
+/// Lists the folder, without temporary files, which go.
+fn list(dir: &Path) -> Result<Vec<Named>> {
+    let mut found = Vec::new();
+    for item in fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let item = item.map_err(Error::io("list", dir))?;
+        let name = item.file_name().to_string_lossy().into_owned();
+        if name.ends_with(TEMPORARY) {
+            disk::remove_file(&item.path())?;
+        } else if let Some(span) = parse_name(&name) {
+            found.push(Named { span, is_log: name.ends_with(".log") });
+        }
+    }
+    // Of files that begin alike the widest first, and of equal spans the run: it was made of the log.
+    found.sort_by_key(|named| (named.span.0, std::cmp::Reverse(named.span.1), named.is_log));
+    Ok(found)
+}
+
+/// Opens all files of the log. What a finished compaction left behind goes; a file that is missing in between is an
+/// error.
+pub(super) fn open_all(folder: &Folder, mark: Mark) -> Result<(Vec<Part>, Active)> {
+    if !folder.dir.try_exists().map_err(Error::io("look for", &folder.dir))? {
+        return Err(Error::DisclosuresMissing { path: folder.dir.clone() });
+    }
+    let mut parts = Vec::new();
+    let mut leftovers = Vec::new();
+    let mut next = 1;
+    let mut newest = None;
+    for named in list(&folder.dir)? {
+        let (lo, hi) = named.span;
+        let name = if named.is_log { log_name(lo) } else { run_name(lo, hi) };
+        if hi < next {
+            leftovers.push(folder.dir.join(name));
+            continue;
+        }
+        if lo != next {
+            return Err(Error::DisclosuresMissing { path: folder.dir.join(log_name(next)) });
+        }
+        if let Some(seq) = newest.take() {
+            parts.push(Part::Log(Arc::new(LogFile::open(folder, seq)?)));
+        }
+        if named.is_log {
+            newest = Some(lo);
+        } else {
+            parts.push(Part::Run(Arc::new(RunFile::open(folder, lo, hi)?)));
+        }
+        next = hi + 1;
+    }
+    // A run covers sealed logs only, and the growing one is always there.
+    let seq = newest.ok_or_else(|| Error::DisclosuresMissing { path: folder.dir.join(log_name(next)) })?;
+    let (sealed, active) = Active::recover(folder, seq, mark)?;
+    parts.extend(sealed.map(|log| Part::Log(Arc::new(log))));
+    leftovers.iter().try_for_each(|path| disk::remove_file(path))?;
+    Ok((parts, active))
+}
+
+/// Makes the folder with its first log. What an interrupted creation left goes.
+pub(super) fn create(folder: &Folder) -> Result<()> {
+    match fs::remove_dir_all(&folder.dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", &folder.dir)(error));
+        }
+        _ => {}
+    }
+    fs::create_dir(&folder.dir).map_err(Error::io("create", &folder.dir))?;
+    folder.dir.parent().map_or(Ok(()), disk::sync_dir)?;
+    Active::create(folder, 1).map(drop)
+}
