@@ -3,7 +3,7 @@
 //! A group of keys goes through each step together: filter block, tag line, slot. A step begins with a short loop that
 //! does nothing but ask the memory for the group's lines. A processor works on as many instructions at once as its
 //! window holds, and a prefetch stays in it until its page is found: in a short loop many such searches overlap, in a
-//! long one they queue. Measured in `docs/PERFORMANCE.md`.
+//! long one they queue: at 10 million listings the stalls of a pipeline with a queue between steps stood on its prefetches.
 
 use super::Inner;
 use super::segments::{LiveSegment, SegmentMap};
