@@ -7,6 +7,10 @@ use std::path::Path;
 use super::MappedFile;
 use crate::words::{Error, Result};
 
+/// Bytes that are written before they are synced. Where one file's sync waits for what others wrote before (ext4 with
+/// ordered data does), this is what a charge or an update waits for while a segment is written.
+const SYNCED_AT_ONCE: usize = 1 << 20;
+
 /// Writes `bytes` to `dir/name` and returns the mapped file.
 ///
 /// Temporary name, fsync, open again and `verify` what the disk gives back, rename, fsync of the folder. A
@@ -40,7 +44,10 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::create(path).map_err(Error::io("create", path))?;
-    file.write_all(bytes).map_err(Error::io("write", path))?;
+    for slice in bytes.chunks(SYNCED_AT_ONCE) {
+        file.write_all(slice).map_err(Error::io("write", path))?;
+        file.sync_data().map_err(Error::io("sync", path))?;
+    }
     file.sync_all().map_err(Error::io("sync", path))?;
     forget_cached(&file);
     Ok(())
