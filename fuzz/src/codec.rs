@@ -12,6 +12,8 @@ use super::input::Input;
 use super::scratch;
 
 const DELTA: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("delta");
+const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+const FOLDED: TableDefinition<'_, (u64, u8), u64> = TableDefinition::new("folded");
 const SEGMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("segments");
 const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
 const BUCKETS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("buckets");
@@ -92,6 +94,25 @@ pub fn codec(data: &[u8]) {
     let _ = ask(&index);
 }
 
+/// A row of the log, of what is folded, or of the delta that the log took the place of.
+fn write_change(txn: &redb::WriteTransaction, input: &mut Input<'_>) -> Result<(), redb::Error> {
+    match input.u8() % 8 {
+        7 => {
+            txn.open_table(FOLDED)?.insert((input.u64(), input.u8()), input.u64())?;
+        }
+        6 => {
+            txn.open_table(DELTA)?.insert(input.array(), changed(&[], input).as_slice())?;
+        }
+        _ => {
+            let mut rows = txn.open_table(LOG)?;
+            let old = nth(redb::ReadableTable::iter(&rows)?, input.u8())?;
+            let number = if input.u8().is_multiple_of(4) { input.u64() } else { old.0 };
+            rows.insert(number, changed(&old.1, input).as_slice())?;
+        }
+    }
+    Ok(())
+}
+
 /// Replaces a row, or changes a few bytes of the one that is there.
 fn write_row(dir: &Path, input: &mut Input<'_>) -> Result<(), redb::Error> {
     let table = input.u8();
@@ -99,12 +120,7 @@ fn write_row(dir: &Path, input: &mut Input<'_>) -> Result<(), redb::Error> {
     let database = Database::builder().set_cache_size(1 << 20).open(dir.join(file))?;
     let txn = database.begin_write()?;
     match table % 5 {
-        0 => {
-            let mut rows = txn.open_table(DELTA)?;
-            let old = nth(redb::ReadableTable::iter(&rows)?, input.u8())?;
-            let key = if input.u8().is_multiple_of(4) { input.array() } else { old.0 };
-            rows.insert(key, changed(&old.1, input).as_slice())?;
-        }
+        0 => write_change(&txn, input)?,
         1 => {
             let mut rows = txn.open_table(SEGMENTS)?;
             let old = nth(redb::ReadableTable::iter(&rows)?, input.u8())?;

@@ -21,6 +21,8 @@ const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(NAME);
 const FOLDED: TableDefinition<'_, (u64, u8), u64> = TableDefinition::new("folded");
 /// Changes of one row at most: a row has at most 64 KiB, and a change 51 bytes at most.
 const ROW_CHANGES: usize = 1_000;
+/// Numbers of rows are below this, which no writer reaches, so that counting on from one never overflows.
+const MAX_NUMBER: u64 = 1 << 62;
 /// Rows that one transaction removes.
 const TRIMMED_AT_ONCE: usize = 4_096;
 
@@ -145,7 +147,13 @@ pub(super) fn note_folded(
 /// Removes rows up to `to` from the old end, some thousand at once, and notes about rows that are gone.
 pub(super) fn trim(db: &Db, txn: &WriteTransaction, state: &mut LogState, to: u64) -> Result<()> {
     let mut table = txn.open_table(LOG).map_err(db.error("open the log"))?;
-    let upto = to.min(state.last).min(state.first.saturating_add(TRIMMED_AT_ONCE as u64 - 1));
+    let to = to.min(state.last);
+    // Rows are counted, and not their numbers: bytes from disk may have left wide gaps.
+    let last_of_some = {
+        let mut rows = table.range(..=to).map_err(db.error("read the log"))?.skip(TRIMMED_AT_ONCE - 1);
+        rows.next().transpose().map_err(db.error("read the log"))?.map(|(number, _)| number.value())
+    };
+    let upto = last_of_some.unwrap_or(to);
     {
         let removed = table.extract_from_if(..=upto, |_, _| true).map_err(db.error("trim the log"))?;
         for row in removed {
@@ -176,8 +184,10 @@ pub(super) fn replay(db: &Db, txn: &ReadTransaction) -> Result<(Overlay, LogStat
     };
     for item in table.iter().map_err(db.error("read the log"))? {
         let (number, row) = item.map_err(db.error("read the log"))?;
-        let number = number.value();
-        state.first = state.first.min(number);
+        let number = checked_number(db, number.value())?;
+        if state.bytes == 0 {
+            state.first = number;
+        }
         state.last = state.last.max(number);
         state.bytes += row.value().len() as u64;
         let Row::V1 { dropped, put } = decode(row.value(), NAME, db.path())?;
@@ -205,9 +215,13 @@ fn read_folded(db: &Db, txn: &ReadTransaction) -> Result<Vec<(KeyRange, u64)>> {
         let (range, to) = item.map_err(db.error("read what is folded"))?;
         let (prefix, bits) = range.value();
         let range = KeyRange::new(prefix, bits).ok_or_else(|| damaged(db, "its key range is impossible"))?;
-        folded.push((range, to.value()));
+        folded.push((range, checked_number(db, to.value())?));
     }
     Ok(folded)
+}
+
+fn checked_number(db: &Db, number: u64) -> Result<u64> {
+    if number < MAX_NUMBER { Ok(number) } else { Err(damaged(db, "its number is impossible")) }
 }
 
 fn change(db: &Db, row: Put) -> Result<Change> {
@@ -301,6 +315,34 @@ mod tests {
         assert!(changes.is_empty());
         db.write(|txn| append(&db, txn, &mut state, &[change(one, 3)], &[])).unwrap();
         assert_eq!(read(&db).0, [change(one, 3)]);
+    }
+
+    #[test]
+    fn numbers_that_no_writer_reaches_are_refused_and_gaps_cost_nothing() {
+        let (_dir, db, mut state) = fresh();
+        db.write(|txn| append(&db, txn, &mut state, &[change(1, 1)], &[])).unwrap();
+        state.last = MAX_NUMBER - 2;
+        db.write(|txn| append(&db, txn, &mut state, &[change(2, 1)], &[])).unwrap();
+        let (changes, mut state) = read(&db);
+        assert_eq!((changes, state.last()), (vec![change(1, 1), change(2, 1)], MAX_NUMBER - 1));
+        db.write(|txn| trim(&db, txn, &mut state, MAX_NUMBER)).unwrap();
+        assert!(read(&db).0.is_empty() && !state.has_rows_to(u64::MAX));
+        for number in [MAX_NUMBER, u64::MAX] {
+            let note = (KeyRange::ALL, number);
+            db.write(|txn| note_folded(&db, txn, &mut LogState::default(), note)).unwrap();
+            assert!(matches!(db.read(|txn| replay(&db, txn)), Err(Error::DamagedRow { table: NAME, .. })));
+        }
+    }
+
+    #[test]
+    fn a_long_log_is_trimmed_in_several_transactions() {
+        let (_dir, db, mut state) = fresh();
+        let rows = TRIMMED_AT_ONCE as u64 + 10;
+        db.write(|txn| (0..rows).try_for_each(|i| append(&db, txn, &mut state, &[change(1, i)], &[]))).unwrap();
+        db.write(|txn| trim(&db, txn, &mut state, rows - 1)).unwrap();
+        assert_eq!((state.first, read(&db)), (rows - 9, (vec![change(1, rows - 1)], state.clone())));
+        db.write(|txn| trim(&db, txn, &mut state, rows - 1)).unwrap();
+        assert_eq!((state.first, read(&db)), (rows, (vec![change(1, rows - 1)], state.clone())));
     }
 
     #[test]
