@@ -101,8 +101,9 @@ impl<'a> Probe<'a> {
             places.clear();
             places.extend(passed.iter().map(|asked| asked.segment.segment().home_place(asked.key)));
             self.match_tags(&passed, &places, &mut matches)?;
-            let touch = |(asked, matched): &(Passed<'_>, TagMatch)| asked.segment.segment().touch_slot(*matched);
-            std::hint::black_box(matches.iter().map(touch).fold(0, |sum, byte| sum ^ byte));
+            for (asked, matched) in &matches {
+                asked.segment.segment().ask_for_slot(*matched);
+            }
             self.read_slots(&matches)?;
         }
         self.spill_area()
