@@ -7,17 +7,19 @@ use serde::Serialize;
 use unlisted::{Caller, Index, PhoneHash, Purpose};
 
 use super::population::{self, Accounts};
-use super::{Workplace, median, memory, open, pace};
+use super::pace::{self, Pace};
+use super::{Workplace, median, memory, open};
 use crate::error::CliError;
 use crate::output::{Out, grouped, note};
 
 /// Numbers asked in each pass of the raw probe: more lines than any cache holds.
 const RAW_NUMBERS: u64 = 4 << 20;
 /// Numbers asked in each pass of the public lookup, whose charges reach the disk.
-const PROTECTED_NUMBERS: u64 = 128 << 10;
+const PROTECTED_NUMBERS: u64 = 512 << 10;
 const PASSES: u64 = 5;
-/// Callers of the public lookups. Nearly every number is new to the one that asks, and all are inside their budgets.
-const CALLERS: u64 = 16;
+/// Callers of the public lookups, who ask 8,192 numbers each in a pass. Nearly every number is new to the one that asks,
+/// and all are inside their budgets.
+const CALLERS: u64 = 64;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -50,6 +52,9 @@ struct Report {
     raw_ns_per_key: f64,
     /// The public lookup from phone hashes, every number novel, every caller inside its budget.
     protected_ns_per_key: f64,
+    /// The same as means instead of medians of slices, with whatever else the machine did meanwhile.
+    raw_mean_ns_per_key: f64,
+    protected_mean_ns_per_key: f64,
     /// Independent random cache lines over as much memory as the segments take.
     random_line_ns: f64,
     raw_to_random_line: f64,
@@ -66,17 +71,19 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     }
     index.verify(|_, _| ())?;
     let lines = memory::RandomLines::over(index.stats()?.segment_bytes)?;
-    let (raw_ns_per_key, random_line_ns, hits) = raw(args, &index, &lines)?;
-    let protected_ns_per_key = protected(args, &index)?;
+    let (raw, random_line_ns, hits) = raw(args, &index, &lines)?;
+    let protected = protected(args, &index)?;
     let report = Report {
         listings: args.listings,
         hit_ratio: args.hit_ratio,
         batch: args.batch,
         threads: args.threads,
-        raw_ns_per_key,
-        protected_ns_per_key,
+        raw_ns_per_key: raw.median_ns,
+        protected_ns_per_key: protected.median_ns,
+        raw_mean_ns_per_key: raw.mean_ns,
+        protected_mean_ns_per_key: protected.mean_ns,
         random_line_ns,
-        raw_to_random_line: raw_ns_per_key / random_line_ns,
+        raw_to_random_line: raw.median_ns / random_line_ns,
         hits,
         filter_false_positive_rate: index.stats()?.filter_false_positive_rate,
     };
@@ -99,8 +106,8 @@ fn print(args: &Args, report: &Report) -> Result<(), CliError> {
     out.flush()
 }
 
-/// Nanoseconds a number, nanoseconds a random line, pass by pass in turn, and the listings found in one pass.
-fn raw(args: &Args, index: &Index, lines: &memory::RandomLines) -> Result<(f64, f64, u64), CliError> {
+/// The pace of numbers, nanoseconds a random line, pass by pass in turn, and the listings found in one pass.
+fn raw(args: &Args, index: &Index, lines: &memory::RandomLines) -> Result<(Pace, f64, u64), CliError> {
     let questions = population::questions(RAW_NUMBERS, args.listings, args.hit_ratio, 1);
     let batches: Vec<_> = questions.chunks(args.batch as usize).map(|batch| index.prepare(batch)).collect();
     drop(questions);
@@ -109,21 +116,21 @@ fn raw(args: &Args, index: &Index, lines: &memory::RandomLines) -> Result<(f64, 
     // The first pass touches what was never touched and is not counted.
     for pass in 0..=PASSES {
         hits.store(0, Ordering::Relaxed);
-        let probe_ns = pace::ns_per_unit(args.threads, batches.len(), args.batch as usize, |i| {
+        let probe = pace::ns_per_unit(args.threads, batches.len(), args.batch as usize, |i| {
             let found = batches.get(i).map(|batch| index.raw_probe(Purpose::ContactSync, batch)).transpose()?;
             hits.fetch_add(found.unwrap_or(0) as u64, Ordering::Relaxed);
             Ok(())
         })?;
         let line_ns = lines.ns(args.threads, pass)?;
         if pass > 0 {
-            probes.push(probe_ns);
+            probes.push(probe);
             random.push(line_ns);
         }
     }
-    Ok((median(probes), median(random), hits.into_inner()))
+    Ok((middle(&probes), median(random), hits.into_inner()))
 }
 
-fn protected(args: &Args, index: &Index) -> Result<f64, CliError> {
+fn protected(args: &Args, index: &Index) -> Result<Pace, CliError> {
     let run = std::process::id();
     let mut figures = Vec::new();
     for pass in 0..PASSES {
@@ -135,16 +142,20 @@ fn protected(args: &Args, index: &Index) -> Result<f64, CliError> {
         }
         let questions = population::questions(PROTECTED_NUMBERS, args.listings, args.hit_ratio, 2 + pass);
         let batches: Vec<&[PhoneHash]> = questions.chunks(args.batch as usize).collect();
-        // The mean, not a median slice: now and then a lookup pays for work that others caused.
-        let ns = timed(args.threads, batches.len(), |i| {
+        figures.push(pace::ns_per_unit(args.threads, batches.len(), args.batch as usize, |i| {
             if let (Some(caller), Some(batch)) = (names.get(i % names.len()), batches.get(i)) {
                 std::hint::black_box(index.lookup(caller, Purpose::ContactSync, batch)?);
             }
             Ok(())
-        })?;
-        figures.push(ns / PROTECTED_NUMBERS as f64);
+        })?);
     }
-    Ok(median(figures))
+    Ok(middle(&figures))
+}
+
+/// The median pass, by its median slice and by its mean.
+fn middle(passes: &[Pace]) -> Pace {
+    let of = |figure: fn(&Pace) -> f64| median(passes.iter().map(figure).collect());
+    Pace { median_ns: of(|pace| pace.median_ns), mean_ns: of(|pace| pace.mean_ns) }
 }
 
 /// Does `work` for each number below `count` on so many threads; returns the nanoseconds it took altogether.
