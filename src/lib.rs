@@ -44,6 +44,7 @@ mod ledger;
 mod novelty;
 mod overlay;
 pub mod phone;
+mod prefetch;
 mod quota;
 mod segment;
 mod store;

@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 /// Layers, lowest first. A module may use the layers below its own, and the peers named in [`PEERS`].
 const LAYERS: [&[&str]; 5] = [
     &["words", "phone"],
-    &["filter", "segment", "overlay", "quota", "novelty"],
+    &["prefetch", "filter", "segment", "overlay", "quota", "novelty"],
     &["disk", "database", "store", "ledger", "disclosures"],
     &["index"],
     &["bin"],
 ];
 /// Modules that may use a module of their own layer.
-const PEERS: [(&str, &[&str]); 5] = [
+const PEERS: [(&str, &[&str]); 6] = [
     ("words", &["phone"]),
-    ("segment", &["filter"]),
+    ("segment", &["filter", "prefetch"]),
+    ("novelty", &["prefetch"]),
     ("overlay", &["segment", "filter"]),
     ("store", &["database", "disk"]),
     ("disclosures", &["disk"]),
@@ -43,7 +44,8 @@ const ONLY_IN: [(&str, &[&str]); 4] = [
 ];
 /// The derives that rows need, wherever rows are.
 const BINCODE_DERIVES: &str = "use bincode::{Decode, Encode};";
-const UNSAFE_IN: [&str; 3] = ["src/disk/map.rs", "src/segment/line.rs", "benches/peers/src/stores/lmdb.rs"];
+const UNSAFE_IN: [&str; 4] =
+    ["src/disk/map.rs", "src/prefetch.rs", "src/segment/line.rs", "benches/peers/src/stores/lmdb.rs"];
 /// What code of the library never does: it returns an error, and it does not talk to the terminal.
 const NEVER: [&str; 9] = [
     ".unwrap()",

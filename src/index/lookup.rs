@@ -173,11 +173,30 @@ impl Distinct {
 
     /// Matches of distinct keys, sorted, to matches of positions, sorted.
     fn spread(&self, found: &[(u32, AccountId)]) -> Vec<Match> {
+        let as_match = |position: usize, account: &AccountId| Match { position, account: *account };
+        if self.number_of.len() == self.keys.len() {
+            // Without duplicates the number of a key is its position.
+            return found.iter().map(|(number, account)| as_match(*number as usize, account)).collect();
+        }
+        // Where the matches of each number end; those of a number begin where those of the one before end.
+        let mut ends = vec![0_usize; self.keys.len()];
+        for (end, (number, _)) in (1..).zip(found) {
+            if let Some(to) = ends.get_mut(*number as usize) {
+                *to = end;
+            }
+        }
+        let mut last = 0;
+        for end in &mut ends {
+            last = last.max(*end);
+            *end = last;
+        }
+        let end_of = |number: usize| ends.get(number).copied().unwrap_or_default();
         let mut matches = Vec::with_capacity(found.len());
         for (position, number) in self.number_of.iter().enumerate() {
-            let start = found.partition_point(|(of, _)| of < number);
-            let of_number = found.iter().skip(start).take_while(|(of, _)| of == number);
-            matches.extend(of_number.map(|(_, account)| Match { position, account: *account }));
+            let number = *number as usize;
+            let range = number.checked_sub(1).map_or(0, end_of)..end_of(number);
+            let of_number = found.get(range).unwrap_or_default();
+            matches.extend(of_number.iter().map(|(_, account)| as_match(position, account)));
         }
         matches
     }

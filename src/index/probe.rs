@@ -102,7 +102,7 @@ impl<'a> Probe<'a> {
             places.extend(passed.iter().map(|asked| asked.segment.segment().home_place(asked.key)));
             self.match_tags(&passed, &places, &mut matches)?;
             for (asked, matched) in &matches {
-                asked.segment.segment().ask_for_slot(*matched);
+                asked.segment.segment().ask_for_slots(*matched);
             }
             self.read_slots(&matches)?;
         }

@@ -20,6 +20,8 @@ use crate::novelty::{FULL_BITS, MAX_CUT_EXPOSURE, NoveltySet, exposure_of};
 use crate::words::Result;
 
 const SHARDS: usize = 64;
+/// Lines of a caller's set that are asked for before the first is read: what the first level of a cache holds.
+const ASKED_AT_ONCE: usize = 256;
 /// What a caller's entry takes beside its table: the entry, the set and what an allocator adds.
 const ENTRY_BYTES: usize = 224;
 const MINUTE_NS: u64 = 60_000_000_000;
@@ -48,14 +50,20 @@ pub(super) type Shared = Arc<Mutex<Remembered>>;
 impl Remembered {
     /// Positions of the numbers that are not free for this caller, in order.
     pub(super) fn novel(&self, fingerprints: &[u32]) -> Vec<u32> {
-        let mut positions = vec![0; fingerprints.len()];
+        let mut positions: Vec<u32> = (0..fingerprints.len() as u32).collect();
+        if self.set.len() == 0 {
+            return positions;
+        }
         let mut count = 0;
-        // Every position is written and some are written over: whether a number is free cannot be guessed.
-        for (position, fingerprint) in (0_u32..).zip(fingerprints) {
-            if let Some(slot) = positions.get_mut(count) {
-                *slot = position;
+        for (start, some) in (0_u32..).step_by(ASKED_AT_ONCE).zip(fingerprints.chunks(ASKED_AT_ONCE)) {
+            some.iter().for_each(|fingerprint| self.set.ask_for(*fingerprint));
+            // Every position is written and some are written over: whether a number is free cannot be guessed.
+            for (position, fingerprint) in (start..).zip(some) {
+                if let Some(slot) = positions.get_mut(count) {
+                    *slot = position;
+                }
+                count += usize::from(!self.set.contains(*fingerprint));
             }
-            count += usize::from(!self.set.contains(*fingerprint));
         }
         positions.truncate(count);
         positions

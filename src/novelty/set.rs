@@ -1,6 +1,7 @@
 //! The fingerprints of one caller in memory: an open-addressed table of `u32`, a cache line at a time.
 
 use super::{FULL_BITS, MAX_REMEMBERED};
+use crate::prefetch;
 
 /// Fingerprints in a line.
 const LANES: usize = 16;
@@ -46,6 +47,14 @@ impl Line {
 }
 
 impl NoveltySet {
+    /// Asks the memory for what [`NoveltySet::contains`] will read.
+    #[inline]
+    pub(crate) fn ask_for(&self, fingerprint: u32) {
+        if let Some(line) = self.lines.get(self.home(fingerprint << 1)) {
+            prefetch::ask_for(line);
+        }
+    }
+
     /// Is this fingerprint, or what is left of it, in the set?
     #[inline]
     pub(crate) fn contains(&self, fingerprint: u32) -> bool {

@@ -1,6 +1,8 @@
 //! What is done with single cache lines: asking for one ahead of its use, and comparing 56 tags at once.
 
-#![expect(unsafe_code, reason = "a prefetch takes a pointer and SSE2 a processor; the arguments are at the calls")]
+#![expect(unsafe_code, reason = "SSE2 takes a processor that has it; the argument is at the call")]
+
+use crate::prefetch::ask_for;
 
 use super::layout::{BUCKET_SLOTS, TAG_LINE_LEN};
 
@@ -8,15 +10,7 @@ use super::layout::{BUCKET_SLOTS, TAG_LINE_LEN};
 #[inline]
 pub(super) fn prefetch(bytes: &[u8], at: usize) {
     if let Some(byte) = bytes.get(at) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch is a hint: it reads no value, raises no fault whatever the address, and here the
-        // address is that of a borrowed byte. Its instruction, SSE, is part of every x86-64 processor.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = byte;
+        ask_for(byte);
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
+use super::pace;
 use crate::commands::generate::SplitMix;
 use crate::error::CliError;
 
@@ -34,7 +35,7 @@ impl RandomLines {
     /// under way as it can.
     pub fn ns(&self, threads: u64, seed: u64) -> Result<f64, CliError> {
         let lines = (self.0.len() / LINE) as u64;
-        super::pace::ns_per_unit(threads, LINES_READ / LINES_AT_ONCE, LINES_AT_ONCE, |i| {
+        pace::ns_per_unit(threads, LINES_READ / LINES_AT_ONCE, LINES_AT_ONCE, pace::SLICE_UNITS, |i| {
             let mut random = SplitMix(seed << 48 ^ i as u64);
             let line = |_| self.0.get(random.below(lines) as usize * LINE).copied().map_or(0, u64::from);
             std::hint::black_box((0..LINES_AT_ONCE).map(line).sum::<u64>());

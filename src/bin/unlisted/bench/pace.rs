@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::median;
 use crate::error::CliError;
 
-/// Units of work in a slice, about: some hundred microseconds of lookups.
-const SLICE_UNITS: usize = 4_096;
+/// Units of work in a slice, about: some hundred microseconds of probes.
+pub const SLICE_UNITS: usize = 4_096;
 
 /// Nanoseconds that a unit of work takes the threads together, their speeds added up.
 #[derive(Debug, Clone, Copy)]
@@ -18,14 +18,16 @@ pub struct Pace {
     pub mean_ns: f64,
 }
 
-/// Does `work` for each number below `count` on so many threads, each of `units` units.
+/// Does `work` for each number below `count` on so many threads, each of `units` units, as many in a slice as make about
+/// `slice_units`.
 pub fn ns_per_unit(
     threads: u64,
     count: usize,
     units: usize,
+    slice_units: usize,
     work: impl Fn(usize) -> Result<(), CliError> + Sync,
 ) -> Result<Pace, CliError> {
-    let items = SLICE_UNITS.div_ceil(units.max(1));
+    let items = slice_units.div_ceil(units.max(1));
     let slice = |numbers: &[usize]| -> Result<f64, CliError> {
         let start = Instant::now();
         numbers.iter().try_for_each(|number| work(*number))?;
