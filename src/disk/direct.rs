@@ -4,8 +4,8 @@
 //! a segment. Where a file system cannot do it, the same bytes go the usual way.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::path::Path;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 use memmap2::MmapMut;
 
@@ -16,7 +16,7 @@ const ALIGNMENT: usize = 4096;
 /// Bytes of one transfer: long enough for a disk, short enough to share it with lookups.
 const TRANSFER_LEN: usize = 4 << 20;
 
-/// Zeroed memory that direct transfers can use.
+/// Memory that direct transfers can use, in huge pages where the kernel gives them.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     memory: MmapMut,
@@ -24,7 +24,7 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Memory for `len` bytes.
+    /// Memory for `len` bytes, all zeros.
     pub(crate) fn zeroed(len: usize) -> Result<Self> {
         let failed = Error::io("get memory for", Path::new("a buffer"));
         let memory = MmapMut::map_anon(len.next_multiple_of(ALIGNMENT).max(ALIGNMENT)).map_err(failed)?;
@@ -37,9 +37,22 @@ impl Buffer {
         Ok(Self { memory, len })
     }
 
-    /// The bytes, and zeros up to the next multiple of the alignment.
-    fn padded(&self) -> &[u8] {
-        &self.memory
+    /// Becomes `len` zeros. Memory that is there is used again: a page that is new costs more than its zeros.
+    pub(crate) fn reset(&mut self, len: usize) -> Result<()> {
+        let padded_len = len.next_multiple_of(ALIGNMENT);
+        match self.memory.get_mut(..padded_len) {
+            Some(bytes) => bytes.fill(0),
+            // The next one is likely to be about as long, and not exactly.
+            None => *self = Self::zeroed(len + len / 16)?,
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    /// The first `len` bytes, and what is behind them up to the next multiple of the alignment: zeros, unless
+    /// somebody wrote there.
+    fn padded(&self, len: usize) -> &[u8] {
+        self.memory.get(..len.next_multiple_of(ALIGNMENT)).unwrap_or(&self.memory)
     }
 }
 
@@ -60,40 +73,78 @@ pub(crate) fn write_synced(path: &Path, bytes: &Buffer) -> Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     let mut file = open(&mut options, path, "create")?;
-    for part in bytes.padded().chunks(TRANSFER_LEN) {
+    for part in bytes.padded(bytes.len).chunks(TRANSFER_LEN) {
         file.write_all(part).map_err(Error::io("write", path))?;
     }
     file.set_len(bytes.len as u64).map_err(Error::io("write", path))?;
     file.sync_all().map_err(Error::io("sync", path))
 }
 
-/// A file to which whole buffers are appended, for its writer alone: nothing is synced.
+/// A file to which bytes are appended, for this process alone: nothing is synced.
 #[derive(Debug)]
 pub(crate) struct Spill {
+    path: PathBuf,
     file: File,
 }
+
+/// Reads of a [`Spill`], whose place in the file is its own.
+#[derive(Debug)]
+pub(crate) struct SpillReader(Spill);
 
 impl Spill {
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
-        Ok(Self { file: open(&mut options, path, "create")? })
+        Ok(Self { path: path.to_owned(), file: open(&mut options, path, "create")? })
     }
 
-    /// Appends a buffer, whose length is a multiple of the alignment.
-    pub(crate) fn append(&mut self, path: &Path, bytes: &Buffer) -> Result<()> {
-        self.file.write_all(bytes.padded()).map_err(Error::io("write", path))
+    /// Appends the first `len` bytes of a buffer, and what follows them up to the next whole unit of a transfer.
+    pub(crate) fn append(&mut self, bytes: &Buffer, len: usize) -> Result<()> {
+        self.file.write_all(bytes.padded(len)).map_err(Error::io("write", &self.path))
+    }
+}
+
+impl SpillReader {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        Ok(Self(Spill { path: path.to_owned(), file: open(&mut options, path, "open")? }))
     }
 
-    /// Begins to read at the first byte.
-    pub(crate) fn rewind(&mut self, path: &Path) -> Result<()> {
-        std::io::Seek::rewind(&mut self.file).map_err(Error::io("read", path))
+    /// Reads `len` bytes from `offset` on, which is where a transfer began, into a buffer that has room for them.
+    pub(crate) fn read<'a>(&mut self, offset: u64, len: usize, to: &'a mut Buffer) -> Result<&'a [u8]> {
+        let Spill { path, file } = &mut self.0;
+        file.seek(SeekFrom::Start(offset)).map_err(Error::io("read", path))?;
+        let padded_len = len.next_multiple_of(ALIGNMENT).min(to.memory.len());
+        let bytes = to.memory.get_mut(..padded_len).unwrap_or_default();
+        file.read_exact(bytes).map_err(Error::io("read", path))?;
+        Ok(bytes.get(..len).unwrap_or_default())
     }
 
-    /// Reads the next bytes, as many as the buffer has.
-    pub(crate) fn read(&mut self, path: &Path, to: &mut Buffer) -> Result<()> {
-        self.file.read_exact(&mut to.memory).map_err(Error::io("read", path))
+    /// Gives the disk back what `len` bytes from `offset` on took. Where a file system cannot, they stay until the
+    /// file goes.
+    pub(crate) fn release(&self, offset: u64, len: usize) {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{FallocateFlags, fallocate};
+            let len = len.next_multiple_of(ALIGNMENT) as u64;
+            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            if let Err(error) = fallocate(&self.0.file, hole, offset, len) {
+                tracing::debug!(%error, "bytes of a temporary file stay on the disk");
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (offset, len);
     }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0.path
+    }
+}
+
+/// Bytes that a transfer of `len` takes in a file.
+pub(crate) const fn transfer_len(len: usize) -> usize {
+    len.next_multiple_of(ALIGNMENT)
 }
 
 /// Opens past the cache, or, where that is refused, as usual.
@@ -131,17 +182,35 @@ mod tests {
     }
 
     #[test]
-    fn what_is_spilled_comes_back_in_order() {
+    fn a_buffer_is_used_again_for_what_fits_and_is_zeros_then() {
+        let mut used = buffer(3 * ALIGNMENT, 9);
+        let before = used.as_ref().as_ptr();
+        for len in [10, 2 * ALIGNMENT + 1, 3 * ALIGNMENT] {
+            used.reset(len).unwrap();
+            assert_eq!(used.as_ref(), vec![0; len]);
+            assert_eq!(used.as_ref().as_ptr(), before);
+            used.memory.fill(1);
+        }
+        used.reset(5 * ALIGNMENT).unwrap();
+        assert_eq!(used.as_ref(), [0; 5 * ALIGNMENT]);
+    }
+
+    #[test]
+    fn what_is_spilled_is_read_from_anywhere() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spill");
         let mut spill = Spill::create(&path).unwrap();
-        (0..5).for_each(|i| spill.append(&path, &buffer(3 * ALIGNMENT, i)).unwrap());
-        spill.rewind(&path).unwrap();
-        let mut read = Buffer::zeroed(3 * ALIGNMENT).unwrap();
-        for i in 0..5 {
-            spill.read(&path, &mut read).unwrap();
-            assert_eq!(read.as_ref(), buffer(3 * ALIGNMENT, i).as_ref());
+        let len = 2 * ALIGNMENT + 9;
+        (0..5).for_each(|i| spill.append(&buffer(len, i), len).unwrap());
+        let mut reader = SpillReader::open(&path).unwrap();
+        let mut read = Buffer::zeroed(len).unwrap();
+        let offset = |i: u8| u64::from(i) * transfer_len(len) as u64;
+        for i in [3, 0, 4, 1] {
+            assert_eq!(reader.read(offset(i), len, &mut read).unwrap(), buffer(len, i).as_ref());
         }
-        assert!(matches!(spill.read(&path, &mut read), Err(Error::Io { .. })));
+        assert!(matches!(reader.read(offset(5), len, &mut read), Err(Error::Io { .. })));
+        reader.release(offset(3), len);
+        assert_eq!(reader.read(offset(2), len, &mut read).unwrap(), buffer(len, 2).as_ref());
+        assert_eq!(reader.read(offset(4), len, &mut read).unwrap(), buffer(len, 4).as_ref());
     }
 }

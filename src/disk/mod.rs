@@ -6,7 +6,7 @@ mod lock;
 mod map;
 mod publish;
 
-pub(crate) use direct::{Buffer, Spill};
+pub(crate) use direct::{Buffer, Spill, SpillReader, transfer_len};
 pub(crate) use lines::{LINE, Lines};
 pub(crate) use lock::DirLock;
 pub(crate) use map::MappedFile;

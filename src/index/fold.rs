@@ -59,11 +59,11 @@ impl FoldReport {
 }
 
 /// The listings of a range, ready to be built.
-pub(super) struct Merged {
+struct Merged {
     /// Sorted by key, every listing once.
-    pub(super) entries: Vec<Entry>,
+    entries: Vec<Entry>,
     /// Bits of the keys that every source knows.
-    pub(super) known_bits: u8,
+    known_bits: u8,
 }
 
 impl Index {
@@ -105,8 +105,10 @@ impl Inner {
         let folded: Vec<DeltaRef> =
             changes.iter().map(|c| (c.entry.key, c.entry.account, c.entry.stamp)).collect();
         let (merged, forgotten) = self.merge(slot, changes)?;
-        let rows = self.plan_segments(range, &merged)?;
-        let new = self.publish_all(&rows, &merged)?;
+        let rows = self.plan_segments(range, &merged.entries)?;
+        let mut image = Buffer::zeroed(0)?;
+        let new = self.publish_all(&rows, &merged.entries, merged.known_bits, &mut image)?;
+        drop(image);
         drop(merged);
         let retired: Vec<u64> = slot.segment.iter().map(|segment| segment.generation()).collect();
         self.swap_folded(false, Some((range, folded_to)), &retired, &rows, &new, |_| Ok(Vec::new()))?;
@@ -249,10 +251,10 @@ impl Inner {
     }
 
     /// Manifest rows for the segments of a range: one, or as many as keep each within its size.
-    pub(super) fn plan_segments(&self, range: KeyRange, merged: &Merged) -> Result<Vec<SegmentRow>> {
-        let depth = depth_for(range, merged.entries.len(), self.options.segment_listings);
+    pub(super) fn plan_segments(&self, range: KeyRange, entries: &[Entry]) -> Result<Vec<SegmentRow>> {
+        let depth = depth_for(range, entries.len(), self.options.segment_listings);
         let mut rows = Vec::new();
-        let mut rest = merged.entries.as_slice();
+        let mut rest = entries;
         for part in range.split_to(depth) {
             let (of_part, others) = rest.split_at(rest.partition_point(|entry| part.contains(entry.key)));
             rest = others;
@@ -274,27 +276,39 @@ impl Inner {
         Ok(generation)
     }
 
-    /// Builds and publishes the segments of a plan.
-    pub(super) fn publish_all(&self, rows: &[SegmentRow], merged: &Merged) -> Result<Vec<Arc<LiveSegment>>> {
-        let mut rest = merged.entries.as_slice();
+    /// Builds and publishes the segments of a plan from its sorted listings, one after the other in the memory of `image`.
+    pub(super) fn publish_all(
+        &self,
+        rows: &[SegmentRow],
+        entries: &[Entry],
+        known_bits: u8,
+        image: &mut Buffer,
+    ) -> Result<Vec<Arc<LiveSegment>>> {
+        let mut rest = entries;
         let mut new = Vec::with_capacity(rows.len());
         for row in rows {
             let (entries, others) =
                 rest.split_at(usize::try_from(row.entries).unwrap_or(usize::MAX).min(rest.len()));
             rest = others;
-            new.push(Arc::new(self.publish(row, entries, merged.known_bits)?));
+            new.push(Arc::new(self.publish(row, entries, known_bits, image)?));
         }
         Ok(new)
     }
 
     /// Builds and publishes one segment.
-    pub(super) fn publish(&self, row: &SegmentRow, entries: &[Entry], known_bits: u8) -> Result<LiveSegment> {
+    fn publish(
+        &self,
+        row: &SegmentRow,
+        entries: &[Entry],
+        known_bits: u8,
+        image: &mut Buffer,
+    ) -> Result<LiveSegment> {
         let index_id = self.index_id();
         let (generation, range, era_s) = (row.generation, row.range, self.era_s());
         let input = Input { index_id, generation, range, known_bits, era_s, entries };
-        let image = build_into(&input, Buffer::zeroed)?;
+        let image = build_into(&input, |len| image.reset(len).map(|()| image))?;
         let row = SegmentRow { file_len: image.as_ref().len() as u64, ..row.clone() };
-        LiveSegment::publish(&self.dir, &row, index_id, &image)
+        LiveSegment::publish(&self.dir, &row, index_id, image)
     }
 
     pub(super) fn index_id(&self) -> [u8; 16] {

@@ -74,7 +74,7 @@ impl Options {
             novelty_window: Duration::from_secs(60 * 86_400),
             novelty_bytes: 256 << 20,
             check_databases: true,
-            import_memory_bytes: 3 << 30,
+            import_memory_bytes: 11 << 28,
             segment_listings: 2_000_000,
             background: true,
             fold_at_changes: 100_000,
@@ -189,9 +189,10 @@ impl Options {
         self
     }
 
-    /// Memory in which an import gathers rows before it writes them to temporary files: 3 GiB by default, of which an
-    /// import takes what its rows need, 32 bytes each, 40 if their account is no `u64`. Building comes on top: two
-    /// segments a core at a time, about 150 bytes for each of their listings.
+    /// Memory in which an import gathers rows before it writes them to temporary files: 2.75 GiB by default, at least 9
+    /// MB, of which an import takes what its rows need: 23 bytes each, 31 if their account is no `u64`, and for versions
+    /// that differ up to 7 more. Building comes on top: two segments a core at a time, about 75 bytes for each of their
+    /// listings, twice that from half a billion rows on.
     #[must_use]
     pub const fn import_memory_bytes(mut self, bytes: usize) -> Self {
         self.import_memory_bytes = bytes;

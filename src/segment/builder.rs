@@ -39,15 +39,13 @@ pub(crate) fn build_into<M: AsMut<[u8]>, E>(
     zeros: impl FnOnce(usize) -> Result<M, E>,
 ) -> Result<M, E> {
     let keys = shape_for(input.range, input.entries.len(), input.known_bits);
-    let spilled = spilled(input.entries, keys);
-    let header = header(input, keys, spilled.len());
+    let (header, spilled) = survey(input, keys);
     // Counts of a slice in memory are far below what a layout refuses.
     let Some(layout) = header.layout() else { return zeros(0) };
     let mut buffer = zeros(layout.file_len)?;
     let image = buffer.as_mut();
     image[..PAGE_LEN].copy_from_slice(&header.encode());
-    fill_filter(image, &header, &layout, input.entries);
-    fill_table(&mut image[layout.table_at..layout.spill_at], &header, &layout, input.entries);
+    fill_filter_and_table(&mut image[..layout.spill_at], &header, &layout, input.entries);
     fill_spill(&mut image[layout.spill_at..layout.sums_at], &header, &layout, &spilled);
     seal(image, &layout);
     Ok(buffer)
@@ -61,68 +59,63 @@ pub(crate) fn build(input: &Input<'_>) -> Vec<u8> {
     image
 }
 
-fn header(input: &Input<'_>, keys: KeyShape, spilled: usize) -> Header {
+/// The header, and the entries that find their bucket full: one pass, since the entries are more than a cache holds.
+fn survey(input: &Input<'_>, keys: KeyShape) -> (Header, Vec<Entry>) {
     let mut header = Header {
         index_id: input.index_id,
         generation: input.generation,
         keys,
         account_len: 8,
-        spill_buckets: spilled.div_ceil(SPILL_LOAD) as u64,
+        spill_buckets: 0,
         entries: input.entries.len() as u64,
         removed: 0,
         opted_in: 0,
         era_s: input.era_s,
         members: [0; PURPOSES],
     };
-    // How often each set of opt-ins occurs; one pass, since the entries are more than a cache holds.
+    let mut spilled = Vec::new();
+    // How often each set of opt-ins occurs.
     let mut sets = [0_u64; 1 << PURPOSES];
-    for entry in input.entries {
-        header.removed += u64::from(entry.flags().is_removed());
-        if entry.account.as_u64().is_none() {
-            header.account_len = 16;
+    for (_, run) in runs(input.entries, keys) {
+        for entry in run {
+            header.removed += u64::from(entry.flags().is_removed());
+            if entry.account.as_u64().is_none() {
+                header.account_len = 16;
+            }
+            sets[usize::from(entry.flags().opt_ins().bits()) % (1 << PURPOSES)] += 1;
         }
-        sets[usize::from(entry.flags().opt_ins().bits()) % (1 << PURPOSES)] += 1;
+        spilled.extend_from_slice(run.get(BUCKET_SLOTS..).unwrap_or_default());
     }
+    header.spill_buckets = spilled.len().div_ceil(SPILL_LOAD) as u64;
     for (set, count) in sets.into_iter().enumerate().skip(1) {
         header.opted_in += count;
         for (bit, members) in header.members.iter_mut().enumerate() {
             *members += count * (set as u64 >> bit & 1);
         }
     }
-    header
+    (header, spilled)
 }
 
 /// Runs of entries with one home, in order. Sorted keys have sorted homes.
 fn runs(entries: &[Entry], keys: KeyShape) -> impl Iterator<Item = (u64, &[Entry])> {
-    entries
-        .chunk_by(move |a, b| keys.home(a.key) == keys.home(b.key))
-        .filter_map(move |run| Some((keys.home(run.first()?.key), run)))
+    let mut rest = entries;
+    std::iter::from_fn(move || {
+        let home = keys.home(rest.first()?.key);
+        let len = rest.iter().position(|entry| keys.home(entry.key) != home).unwrap_or(rest.len());
+        let (run, others) = rest.split_at(len);
+        rest = others;
+        Some((home, run))
+    })
 }
 
-/// The entries that find their bucket full.
-fn spilled(entries: &[Entry], keys: KeyShape) -> Vec<Entry> {
-    runs(entries, keys).flat_map(|(_, run)| run.iter().skip(BUCKET_SLOTS)).copied().collect()
-}
-
-fn fill_filter(image: &mut [u8], header: &Header, layout: &Layout, entries: &[Entry]) {
-    for entry in entries {
-        let place = header.keys.place(entry.key);
-        for purpose in entry.flags().opt_ins().purposes() {
-            let (start, blocks) = layout.filters[purpose.bit() as usize];
-            let at = start + filter::block_of(place, blocks) as usize * BLOCK_LEN;
-            if let Some(block) = image[at..].first_chunk_mut() {
-                filter::block_add(block, filter::member_hash(entry.key, purpose));
-            }
-        }
-    }
-}
-
-fn fill_table(part: &mut [u8], header: &Header, layout: &Layout, entries: &[Entry]) {
+/// Filters and table, bucket after bucket: both are in the order of keys.
+fn fill_filter_and_table(part: &mut [u8], header: &Header, layout: &Layout, entries: &[Entry]) {
     let keys = header.keys;
     let account_len = usize::from(header.account_len);
+    let (filters, table) = part.split_at_mut(layout.table_at);
     for (home, run) in runs(entries, keys) {
         let at = home as usize * layout.bucket_len;
-        let bucket = &mut part[at..at + layout.bucket_len];
+        let bucket = &mut table[at..at + layout.bucket_len];
         let (tags, slots) = bucket.split_at_mut(TAG_LINE_LEN);
         for (i, (entry, slot)) in run.iter().zip(slots.chunks_exact_mut(layout.slot_len)).enumerate() {
             tags[i] = keys.tag(entry.key);
@@ -131,6 +124,19 @@ fn fill_table(part: &mut [u8], header: &Header, layout: &Layout, entries: &[Entr
         tags[TAG_LINE_LEN - 1] = run.len().min(BUCKET_SLOTS) as u8;
         for entry in run.iter().skip(BUCKET_SLOTS) {
             set_overflow(tags, keys, entry.key);
+        }
+        for entry in run {
+            add_to_filters(filters, layout, keys.place(entry.key), entry);
+        }
+    }
+}
+
+fn add_to_filters(filters: &mut [u8], layout: &Layout, place: u64, entry: &Entry) {
+    for purpose in entry.flags().opt_ins().purposes() {
+        let (start, blocks) = layout.filters[purpose.bit() as usize];
+        let at = start + filter::block_of(place, blocks) as usize * BLOCK_LEN;
+        if let Some(block) = filters[at..].first_chunk_mut() {
+            filter::block_add(block, filter::member_hash(entry.key, purpose));
         }
     }
 }
@@ -166,16 +172,23 @@ fn set_overflow(tags: &mut [u8], keys: KeyShape, key: Key) {
 
 /// A slot: key bytes, account bytes, version and flags.
 fn write_slot(slot: &mut [u8], keys: KeyShape, wide: bool, account_len: usize, entry: &Entry) {
-    let account = entry.account.to_bytes();
-    let (head, stamp) = slot.split_at_mut(slot.len() - 8);
-    let (key, to) = head.split_at_mut(head.len() - account_len);
-    if wide {
-        key.copy_from_slice(&keys.mask(entry.key).to_bytes());
-    } else {
-        key.copy_from_slice(&keys.stored(entry.key).to_be_bytes());
+    let account = u128::from_be_bytes(entry.account.to_bytes());
+    let (low, high) = ((account as u64).to_be_bytes(), ((account >> 64) as u64).to_be_bytes());
+    let stamp = entry.stamp.word().to_le_bytes();
+    let known = keys.mask(entry.key);
+    let [first, second] = [known.hi.to_be_bytes(), known.lo.to_be_bytes()];
+    // Whole words: copies of a length that is known only here take several times as long.
+    match (wide, account_len) {
+        (false, 8) => put_words(slot, [keys.stored(entry.key).to_be_bytes(), low, stamp]),
+        (false, _) => put_words(slot, [keys.stored(entry.key).to_be_bytes(), high, low, stamp]),
+        (true, 8) => put_words(slot, [first, second, low, stamp]),
+        (true, _) => put_words(slot, [first, second, high, low, stamp]),
     }
-    to.copy_from_slice(&account[16 - account_len..]);
-    stamp.copy_from_slice(&entry.stamp.word().to_le_bytes());
+}
+
+#[inline]
+fn put_words<const N: usize>(slot: &mut [u8], words: [[u8; 8]; N]) {
+    slot.as_chunks_mut().0.iter_mut().zip(words).for_each(|(to, word)| *to = word);
 }
 
 /// Writes the page checksums and the footer.

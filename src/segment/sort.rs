@@ -36,26 +36,26 @@ pub(crate) fn sort_entries(entries: Vec<Entry>, range_bits: u8) -> Vec<Entry> {
     }
     let mut rest = sorted.as_mut_slice();
     let mut start = 0;
-    let mut scratch = Scratch::default();
+    let mut sorter = RunSorter::default();
     for end in ends {
         let (run, others) = rest.split_at_mut(end - start);
-        scratch.sort_run(run, u32::from(range_bits) + bits);
+        sorter.sort_run(run, u32::from(range_bits) + bits);
         (rest, start) = (others, end);
     }
     sorted
 }
 
 /// Memory for sorting one run after the other.
-#[derive(Default)]
-struct Scratch {
+#[derive(Debug, Default)]
+pub(crate) struct RunSorter {
     order: Vec<u64>,
     sorted: Vec<Entry>,
 }
 
-impl Scratch {
-    /// Sorts a run whose keys begin with `bits` equal bits: first words of 48 bits of the key and the position, then the
+impl RunSorter {
+    /// A stable sort by *(key, account)* of a run whose keys begin with `bits` equal bits: first words of 48 bits of the key and the position, then the
     /// entries once, in that order. Where 48 bits did not decide, the sort of whole entries does.
-    fn sort_run(&mut self, run: &mut [Entry], bits: u32) {
+    pub(crate) fn sort_run(&mut self, run: &mut [Entry], bits: u32) {
         if run.len() > usize::from(u16::MAX) {
             run.sort_by_key(Entry::id);
             return;

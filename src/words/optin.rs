@@ -139,7 +139,13 @@ impl OptIns {
 
     /// The purposes in the set, in bit order.
     pub fn purposes(self) -> impl Iterator<Item = Purpose> {
-        Purpose::ALL.into_iter().filter(move |p| self.allows(*p))
+        // From set bit to set bit: a look at each purpose is a branch that nobody can foresee.
+        let mut bits = self.bits();
+        std::iter::from_fn(move || {
+            let purpose = Purpose::ALL.get(bits.trailing_zeros() as usize).copied();
+            bits &= bits.wrapping_sub(1);
+            purpose
+        })
     }
 }
 

@@ -8,8 +8,11 @@ use parking_lot::Mutex;
 
 use super::ImportProgress;
 use super::partition::{PARTITION_BITS, Partitions};
+use super::scatter::Scatter;
+use super::spill::BlockReader;
+use crate::disk::Buffer;
 use crate::index::Inner;
-use crate::index::fold::{Merged, depth_for};
+use crate::index::fold::depth_for;
 use crate::index::segments::{LiveSegment, RangeSlot, SegmentMap};
 use crate::segment::builder::shape_for;
 use crate::segment::keys::{KeyRange, mask_key};
@@ -24,6 +27,13 @@ pub(super) struct Built {
     pub(super) new: Vec<Arc<LiveSegment>>,
     pub(super) retired: Vec<u64>,
     pub(super) stale: u64,
+}
+
+/// What a thread needs for one part after the other. It is used again: new memory costs more than what is done in it.
+struct Memory {
+    scatter: Scatter,
+    reader: BlockReader,
+    image: Buffer,
 }
 
 /// A part of the key space that one thread builds: all of an old range or a piece of it.
@@ -50,8 +60,10 @@ impl Inner {
         let done = AtomicUsize::new(0);
         let results = Mutex::new(&mut built);
         let work = || -> Result<()> {
+            let mut memory =
+                Memory { scatter: Scatter::default(), reader: partitions.reader()?, image: Buffer::zeroed(0)? };
             while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let (rows, new, stale) = self.build_part(part, partitions)?;
+                let (rows, new, stale) = self.build_part(part, partitions, &mut memory)?;
                 let mut built = results.lock();
                 built.rows.extend(rows);
                 built.new.extend(new);
@@ -97,34 +109,31 @@ impl Inner {
         &self,
         part: &Part<'_>,
         partitions: &Partitions,
+        memory: &mut Memory,
     ) -> Result<(Vec<SegmentRow>, Vec<Arc<LiveSegment>>, usize)> {
-        let mut entries = Vec::new();
+        let Memory { scatter, reader, image } = memory;
+        scatter.begin(part.range, numbers_in(part.range), partitions);
         for number in numbers_in(part.range) {
-            partitions.read_into(number, part.range.bits() <= PARTITION_BITS, &mut entries)?;
+            partitions.read(number, part.range.bits() <= PARTITION_BITS, reader, scatter)?;
         }
         let (mut old, known_bits) = self.entries_of(part.old.segment.as_deref())?;
-        for source in [&mut entries, &mut old] {
-            source.retain(|entry| part.range.contains(entry.key));
-        }
-        let shape = shape_for(part.range, entries.len() + old.len(), known_bits);
-        for entry in entries.iter_mut().chain(&mut old) {
-            entry.key = mask_key(entry.key, shape.key_bits);
-        }
-        let rows = entries.len();
-        // The sorts are stable, so that of equal versions the first added wins, and what was there over both.
-        entries = sort_entries(entries, part.range.bits());
-        keep_newest(&mut entries);
+        old.retain(|entry| part.range.contains(entry.key));
+        let rows = scatter.rows();
+        let key_bits = shape_for(part.range, rows + old.len(), known_bits).key_bits;
+        let mut entries: &[Entry] = scatter.sorted(key_bits);
         let mut stale = rows - entries.len();
         if !old.is_empty() {
             let both = entries.len() + old.len();
-            old.append(&mut entries);
-            entries = sort_entries(old, part.range.bits());
-            let replaced = keep_newest(&mut entries);
-            stale += both - entries.len() - replaced;
+            old.iter_mut().for_each(|entry| entry.key = mask_key(entry.key, key_bits));
+            old.extend_from_slice(entries);
+            // The sort is stable, so that of equal versions what was there wins.
+            old = sort_entries(old, part.range.bits());
+            let replaced = keep_newest(&mut old);
+            stale += both - old.len() - replaced;
+            entries = &old;
         }
-        let merged = Merged { entries, known_bits: shape.key_bits };
-        let manifest = self.plan_segments(part.range, &merged)?;
-        let new = self.publish_all(&manifest, &merged)?;
+        let manifest = self.plan_segments(part.range, entries)?;
+        let new = self.publish_all(&manifest, entries, key_bits, image)?;
         Ok((manifest, new, stale))
     }
 

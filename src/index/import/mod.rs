@@ -1,26 +1,29 @@
 //! Bulk import: rows into partitions by key, partitions into segments, one transaction that shows them all.
 //!
 //! Memory is bounded whatever the input: rows beyond a limit go to temporary files, and segments are built two
-//! per core at a time, so that one computes while another waits for the disk. Until the last transaction nothing of an import is visible; a crash leaves only files
-//! that the next open removes, and the import can be run again.
+//! per core at a time, so that one computes while another waits for the disk. Until the last transaction nothing of an
+//! import is visible; a crash leaves only files that the next open removes, and the import can be run again.
 
+mod arena;
+mod block;
 mod build;
 mod partition;
-mod record;
+mod scatter;
+mod spill;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Index, Inner};
-use crate::words::{Entry, Error, Flags, Key, Listing, Result};
+use crate::words::{Entry, Error, Flags, Listing, Result};
 
 use partition::Partitions;
 
 /// Folders of temporary files begin with this.
 const FOLDER_PREFIX: &str = "import-";
-/// Rows keyed at a time.
-const CHUNK: usize = 8_192;
+/// Rows keyed at a time: with their keys they fit into the cache of a core.
+const CHUNK: usize = 4_096;
 
 /// An import under way. Several threads may add rows at once; nothing is visible before [`Importer::finish`].
 ///
@@ -141,20 +144,16 @@ impl Importer {
     /// # Errors
     /// [`Error::Io`] if a temporary file cannot be written.
     pub fn add(&self, rows: &[Listing]) -> Result<()> {
-        let mut keys: Vec<Key> = Vec::with_capacity(CHUNK.min(rows.len()));
-        let mut numbers = Vec::new();
-        let mut entries = Vec::with_capacity(CHUNK.min(rows.len()));
-        for chunk in rows.chunks(CHUNK) {
-            keys.clear();
-            self.index.inner.ring.keys_of(chunk.iter().map(|row| &row.hash), &mut keys);
-            let entry = |(key, row): (&Key, &Listing)| {
-                Entry::new(*key, row.account, row.version, Flags::live(row.opt_ins))
-            };
-            entries.clear();
-            entries.extend(keys.iter().zip(chunk).map(entry));
-            self.partitions.add(&entries, &mut numbers)?;
-        }
-        Ok(())
+        self.partitions.with_scratch(|scratch| {
+            rows.chunks(CHUNK).try_for_each(|chunk| {
+                scratch.keys.clear();
+                self.index.inner.ring.keys_of(chunk.iter().map(|row| &row.hash), &mut scratch.keys);
+                self.partitions.add(scratch, |at, key| {
+                    let row = chunk.get(at)?;
+                    Some(Entry::new(key, row.account, row.version, Flags::live(row.opt_ins)))
+                })
+            })
+        })
     }
 
     /// Builds the segments and makes all rows visible and durable at once.
@@ -220,7 +219,7 @@ pub(super) fn remove_leftovers(dir: &Path) -> Result<()> {
 
 impl Inner {
     fn import(&self, partitions: &Partitions, progress: &(dyn Fn(ImportProgress) + Sync)) -> Result<ImportReport> {
-        partitions.flush()?;
+        partitions.finish()?;
         let rows = partitions.rows();
         if rows == 0 {
             return Ok(ImportReport::default());
