@@ -144,6 +144,12 @@ impl Residency {
     }
 }
 
+/// Begins to count the faults of this thread anew: those so far were meant to be.
+#[cfg(feature = "internals")]
+pub(super) fn overlook_faults() {
+    FAULTS_SEEN.set(disk::major_faults());
+}
+
 impl Index {
     /// Reads ahead what lookups need, and checks it: every segment if they fit comfortably into memory, otherwise their
     /// filters, which are locked in memory where the system lets this process. Lookups go on meanwhile. With
@@ -345,5 +351,83 @@ impl LiveSegment {
         if !presence.locked.load(Ordering::Relaxed) {
             presence.filter.store(false, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::{
+        AccountId, Caller, Listing, OptIns, PhoneHash, Purpose, Quota, QuotaPolicy, Secret, Version,
+    };
+
+    fn hash(i: u64) -> PhoneHash {
+        PhoneHash::from_bytes(*blake3::hash(&i.to_le_bytes()).as_bytes())
+    }
+
+    #[test]
+    fn what_was_pushed_out_is_asked_for_until_the_index_is_warmed() {
+        let dir = tempfile::tempdir().unwrap();
+        let wide = Quota::per_hour(1_000_000, 1_000).unwrap();
+        let options = Options::new(Secret::from_bytes([7; 32]))
+            .quotas(QuotaPolicy::of_caller(wide))
+            .background(false)
+            .segment_listings(2_000);
+        let index = Index::open(dir.path(), options).unwrap();
+        let listing = |i| Listing {
+            hash: hash(i),
+            account: AccountId::from(i),
+            opt_ins: OptIns::SEARCH,
+            version: Version::default(),
+        };
+        index.import((0..10_000).map(listing)).unwrap();
+        let all: Vec<_> = (0..10_000).map(hash).collect();
+        let found = || index.lookup(&Caller::new("one"), Purpose::Search, &all).unwrap().matches().count();
+        let inner = &index.inner;
+        let is_complete = || inner.residency.horizon().is_none();
+
+        assert!(!is_complete() && !inner.is_cold(), "an import reads the filters of what it made");
+        index.warm().unwrap();
+        assert!(is_complete());
+        inner.ask_again();
+        assert!(!is_complete() && inner.is_cold());
+        assert!(inner.segments.load().live().all(|segment| !segment.is_filled() && !segment.has_filter()));
+        assert_eq!(found(), 10_000);
+        inner.warm(&|| false).unwrap();
+        assert!(!is_complete() && !inner.is_cold(), "by itself it keeps the filters only");
+        assert_eq!(found(), 10_000);
+        index.warm().unwrap();
+        assert!(is_complete());
+        assert_eq!(found(), 10_000);
+    }
+
+    #[test]
+    fn a_batch_that_memory_explains_is_no_sign() {
+        let options = Options::new(Secret::from_bytes([7; 32]));
+        let residency = Residency::new(&options);
+        assert!(!residency.has_faulted(Duration::ZERO, 1));
+        FAULTS_SEEN.set(disk::major_faults().map(|faults| faults.wrapping_sub(MANY_FAULTS)));
+        assert!(!residency.has_faulted(SLOW, 1));
+        #[cfg(target_os = "linux")]
+        {
+            FAULTS_SEEN.set(None);
+            assert!(!residency.has_faulted(Duration::from_secs(1), 1), "a thread's first look learns");
+        }
+        assert!(!residency.has_faulted(Duration::from_secs(1), 1), "it did not fault since");
+    }
+
+    #[test]
+    fn every_item_is_worked_on_once_unless_one_fails() {
+        let items: Vec<AtomicUsize> = (0..100).map(|_| AtomicUsize::new(0)).collect();
+        let count = |item: &AtomicUsize| {
+            item.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        on_all_cores(&items, &|| false, count).unwrap();
+        on_all_cores(&items, &|| true, count).unwrap();
+        assert!(items.iter().all(|item| item.load(Ordering::Relaxed) == 1));
+        on_all_cores(&[] as &[AtomicUsize], &|| false, count).unwrap();
+        let failed = on_all_cores(&items, &|| false, |_| Err(Error::EmptyCaller));
+        assert!(matches!(failed, Err(Error::EmptyCaller)));
     }
 }
