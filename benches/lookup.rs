@@ -39,7 +39,7 @@ fn build(dir: &std::path::Path) -> Index {
         Options::new(Secret::from_bytes([0xbe; 32])).quotas(QuotaPolicy::of_caller(wide)).background(false);
     let index = Index::open(dir, options).expect("a new folder opens");
     index.import((0..LISTINGS).map(listing)).expect("the import is sound");
-    index.verify(|_, _| ()).expect("the segments are sound");
+    index.warm().expect("the segments are sound");
     index
 }
 

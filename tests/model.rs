@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use unlisted::{AccountId, Index, Listing, ManualClock, OptIns, PhoneHash, Purpose, Version};
+use unlisted::{AccountId, Index, Listing, ManualClock, Memory, OptIns, PhoneHash, Purpose, Version};
 
 const NUMBERS: u64 = 24;
 const ACCOUNTS: u64 = 8;
@@ -25,6 +25,7 @@ enum Op {
     Erase(Vec<u64>),
     Fold,
     Reopen,
+    Warm,
     Pass { hours: u64 },
 }
 
@@ -44,6 +45,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => prop::collection::vec(0..ACCOUNTS, 1..3).prop_map(Op::Erase),
         2 => Just(Op::Fold),
         1 => Just(Op::Reopen),
+        1 => Just(Op::Warm),
         1 => (1_u64..20 * 24).prop_map(|hours| Op::Pass { hours }),
     ]
 }
@@ -98,21 +100,25 @@ impl Model {
 struct Pair {
     dir: tempfile::TempDir,
     clock: Arc<ManualClock>,
+    memory: Memory,
     index: Option<Index>,
     model: Model,
 }
 
 impl Pair {
-    fn new() -> Self {
+    fn new(memory: Memory) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = common::clock();
-        let index = Some(Index::open(dir.path(), Self::options(&clock)).unwrap());
-        Self { dir, clock, index, model: Model::default() }
+        let mut pair = Self { dir, clock, memory, index: None, model: Model::default() };
+        pair.open();
+        pair
     }
 
-    fn options(clock: &Arc<ManualClock>) -> unlisted::Options {
+    fn open(&mut self) {
         // Removals outlive every test, so that the model need not date them.
-        common::options(clock).removal_retention(Duration::from_secs(100 * 365 * 86_400))
+        let retention = Duration::from_secs(100 * 365 * 86_400);
+        let options = common::options(&self.clock).removal_retention(retention).memory(self.memory);
+        self.index = Some(Index::open(self.dir.path(), options).unwrap());
     }
 
     fn index(&self) -> &Index {
@@ -135,8 +141,9 @@ impl Pair {
             }
             Op::Reopen => {
                 self.index = None;
-                self.index = Some(Index::open(self.dir.path(), Self::options(&self.clock)).unwrap());
+                self.open();
             }
+            Op::Warm => self.index().warm().unwrap(),
             Op::Pass { hours } => self.clock.advance(Duration::from_secs(hours * 3_600)),
         }
     }
@@ -194,8 +201,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
-    fn every_history_answers_like_a_plain_map(ops in prop::collection::vec(op(), 1..25)) {
-        let mut pair = Pair::new();
+    fn every_history_answers_like_a_plain_map(resident: bool, ops in prop::collection::vec(op(), 1..25)) {
+        let mut pair = Pair::new(if resident { Memory::Resident } else { Memory::Mapped });
         for op in &ops {
             pair.apply(op);
             pair.check();

@@ -62,12 +62,10 @@ impl Inner {
         let _structure = self.structure.lock();
         for segment in self.segments.load().live() {
             let known_bits = segment.segment().header().keys.key_bits;
-            segment.locate(|s| {
-                s.for_each(|entry| {
-                    if let Some(listings) = found.get_mut(&entry.account) {
-                        listings.push((entry, known_bits));
-                    }
-                })
+            segment.for_each(|entry| {
+                if let Some(listings) = found.get_mut(&entry.account) {
+                    listings.push((entry, known_bits));
+                }
             })?;
         }
         let mut writer = self.writer.lock();

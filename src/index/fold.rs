@@ -188,11 +188,9 @@ impl Inner {
         };
         let (now_ms, era_s) = (self.clock.wall_ms(), segment.segment().header().era_s);
         let mut expired = false;
-        segment.locate(|s| {
-            s.for_each(|entry| {
-                let flags = entry.flags();
-                expired |= flags.is_removed() && tombstone::expired(flags.era(), now_ms, era_s);
-            })
+        segment.for_each(|entry| {
+            let flags = entry.flags();
+            expired |= flags.is_removed() && tombstone::expired(flags.era(), now_ms, era_s);
         })?;
         Ok(expired)
     }
@@ -224,14 +222,12 @@ impl Inner {
         let (now_ms, from_era_s, era_s) = (self.clock.wall_ms(), header.era_s, self.era_s());
         let mut entries =
             Vec::with_capacity(usize::try_from(header.entries).unwrap_or(0).min(live.segment().len() / 24));
-        live.locate(|s| {
-            s.for_each(|mut entry| {
-                if entry.flags().is_removed() && from_era_s != era_s {
-                    let era = tombstone::convert(entry.flags().era(), now_ms, from_era_s, era_s);
-                    entry.stamp = Stamp::new(entry.version(), Flags::removed(era));
-                }
-                entries.push(entry);
-            })
+        live.for_each(|mut entry| {
+            if entry.flags().is_removed() && from_era_s != era_s {
+                let era = tombstone::convert(entry.flags().era(), now_ms, from_era_s, era_s);
+                entry.stamp = Stamp::new(entry.version(), Flags::removed(era));
+            }
+            entries.push(entry);
         })?;
         Ok((entries, header.keys.key_bits))
     }
@@ -308,7 +304,7 @@ impl Inner {
         let input = Input { index_id, generation, range, known_bits, era_s, entries };
         let image = build_into(&input, |len| image.reset(len).map(|()| image))?;
         let row = SegmentRow { file_len: image.as_ref().len() as u64, ..row.clone() };
-        LiveSegment::publish(&self.dir, &row, index_id, image)
+        LiveSegment::publish(&self.residency, &self.dir, &row, index_id, image)
     }
 
     pub(super) fn index_id(&self) -> [u8; 16] {
@@ -356,6 +352,7 @@ impl Inner {
             Changes { drop: &superseded, folded, retire: retired, publish: &publish, ..Changes::default() };
         writer.commit(next, |next| self.store.commit(&changes, next))?;
         self.segments.store(Arc::new(next_map));
+        self.reconsider_memory();
         // Segments first, so that a lookup never sees neither.
         self.drop_from_overlay(&superseded);
         drop(writer);

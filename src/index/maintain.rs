@@ -1,4 +1,4 @@
-//! What happens in the background: folding ranges with many changes, compacting disclosures,
+//! What happens in the background: reading segments ahead, folding ranges with many changes, compacting disclosures,
 //! forgetting what is past its retention.
 
 use std::sync::{Arc, Weak};
@@ -51,6 +51,10 @@ impl Wake {
     fn stop(&self) {
         self.signal.lock().stop = true;
         self.changed.notify_all();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.signal.lock().stop
     }
 
     /// Waits to be woken, for at most the interval. `false` means stop.
@@ -107,8 +111,14 @@ impl Drop for Worker {
 
 fn run(inner: &Weak<Inner>, wake: &Wake) {
     let mut forgot_at_ns = None;
+    if let Some(inner) = inner.upgrade() {
+        inner.warm_and_tell(wake);
+    }
     while wake.wait() {
         let Some(inner) = inner.upgrade() else { return };
+        if inner.is_cold() {
+            inner.warm_and_tell(wake);
+        }
         if let Err(error) = inner.maintain(&mut forgot_at_ns) {
             tracing::error!(error = error.with_causes(), "background work failed; it is tried again");
         }
@@ -120,6 +130,12 @@ fn run(inner: &Weak<Inner>, wake: &Wake) {
 }
 
 impl Inner {
+    fn warm_and_tell(&self, wake: &Wake) {
+        if let Err(error) = self.warm(&|| wake.is_stopping()) {
+            tracing::error!(error = error.with_causes(), "a segment is damaged: lookups of the damaged page fail");
+        }
+    }
+
     fn maintain(&self, forgot_at_ns: &mut Option<u64>) -> Result<()> {
         for range in self.worth_folding() {
             self.fold_range(range)?;

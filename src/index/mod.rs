@@ -1,7 +1,7 @@
 //! Layer 3: the paths of the index, one file each.
 //!
 //! `open` ties the files together, `lookup` answers, `update`, `erase` and `callers` write, `import` and `fold` build
-//! segments, `maintain` does so in the background, `verify` and `stats` look without changing anything.
+//! segments, `memory` keeps them where lookups find them, `maintain` works in the background, `verify` and `stats` look without changing anything.
 
 mod callers;
 mod commit;
@@ -13,6 +13,7 @@ mod import;
 mod inspect;
 mod lookup;
 mod maintain;
+mod memory;
 mod open;
 mod options;
 mod probe;
@@ -43,6 +44,7 @@ pub use erase::EraseReport;
 pub use fold::FoldReport;
 pub use import::{ImportProgress, ImportReport, Importer};
 pub use inspect::{CallerToken, Disclosure, DisclosureQuery, Disclosures, Exposure, Inspector};
+pub use memory::Memory;
 pub use options::Options;
 pub use reply::{Match, NumberState, Reply};
 pub use stats::Stats;
@@ -93,6 +95,7 @@ pub(crate) struct Inner {
     /// Lookups read it before `segments`; folds change `segments` before it.
     overlay: RwLock<Overlay>,
     segments: ArcSwap<SegmentMap>,
+    residency: memory::Residency,
     seen: stats::Seen,
     wake: Arc<maintain::Wake>,
     _lock: DirLock,

@@ -10,13 +10,14 @@ use parking_lot::{Mutex, RwLock};
 
 use super::group::Group;
 use super::maintain::{Wake, Worker};
+use super::memory::{Residency, on_all_cores};
 use super::options::Create;
 use super::segments::{FOLDER, LiveSegment, SegmentMap};
 use super::stats::Seen;
 use super::{Index, Inner, Options, Writer, import};
 use crate::disk::{self, DirLock};
 use crate::ledger::{self, LedgerOptions, LedgerState, RedbLedger};
-use crate::store::{self, Changes, State, Store};
+use crate::store::{self, Changes, SegmentRow, State, Store};
 use crate::words::{Error, KeyRing, Result};
 
 impl Index {
@@ -45,7 +46,8 @@ impl Index {
         let state = enter_epoch(&store, state, &ledger)?;
         let disclosures = super::disclosures::open(dir, &options, &store, &state, &ledger)?;
 
-        let segments = open_segments(dir, &store, &state)?;
+        let residency = Residency::new(&options);
+        let segments = open_segments(dir, &store, &state, &residency)?;
         let inner = Arc::new(Inner {
             dir: dir.to_owned(),
             clock: options.clock.clone(),
@@ -58,6 +60,7 @@ impl Index {
             structure: Mutex::new(()),
             overlay: RwLock::new(overlay),
             segments: ArcSwap::from_pointee(segments),
+            residency,
             seen: Seen::default(),
             wake: Arc::new(Wake::default()),
             options,
@@ -210,15 +213,18 @@ fn enter_epoch(store: &Store, mut state: State, ledger: &RedbLedger) -> Result<S
     Ok(state)
 }
 
-/// Maps the segments that the manifest names and removes every other file of the folder.
-fn open_segments(dir: &Path, store: &Store, state: &State) -> Result<SegmentMap> {
+/// Maps the segments that the manifest names, or reads them, and removes every other file of the folder.
+fn open_segments(dir: &Path, store: &Store, state: &State, residency: &Residency) -> Result<SegmentMap> {
     let rows = store.manifest()?;
-    let mut live = Vec::with_capacity(rows.len());
-    let mut names = HashSet::new();
-    for row in &rows {
-        live.push(Arc::new(LiveSegment::open(dir, row, state.index_id)?));
-        names.insert(row.file_name());
-    }
+    residency.check_room(rows.iter().map(|row| row.file_len).sum())?;
+    let live = Mutex::new(Vec::with_capacity(rows.len()));
+    on_all_cores(&rows, &|| false, |row| {
+        let segment = LiveSegment::open(residency, dir, row, state.index_id)?;
+        live.lock().push(Arc::new(segment));
+        Ok(())
+    })?;
+    let live = live.into_inner();
+    let names: HashSet<_> = rows.iter().map(SegmentRow::file_name).collect();
     let map = SegmentMap::new(live).ok_or_else(|| Error::DamagedRow {
         path: store.path().to_owned(),
         table: "segments",

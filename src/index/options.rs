@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Memory;
 use crate::database::DbOptions;
 use crate::disclosures::DisclosureSync;
 use crate::words::{Clock, Error, QuotaPolicy, Result, Secret, SystemClock};
@@ -36,6 +37,8 @@ pub struct Options {
     pub(crate) novelty_window: Duration,
     pub(crate) novelty_bytes: usize,
     pub(crate) check_databases: bool,
+    pub(crate) memory: Memory,
+    pub(crate) segment_memory_bytes: Option<u64>,
     pub(crate) import_memory_bytes: usize,
     pub(crate) segment_listings: usize,
     pub(crate) background: bool,
@@ -74,6 +77,8 @@ impl Options {
             novelty_window: Duration::from_secs(60 * 86_400),
             novelty_bytes: 256 << 20,
             check_databases: true,
+            memory: Memory::Mapped,
+            segment_memory_bytes: None,
             import_memory_bytes: 11 << 28,
             segment_listings: 2_000_000,
             background: true,
@@ -189,6 +194,22 @@ impl Options {
         self
     }
 
+    /// Where segments are while the index is open: [`Memory::Mapped`] by default.
+    #[must_use]
+    pub const fn memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Memory that segments may take, at least 1 MiB: by default what the system has available when it matters. Mapped
+    /// segments are read ahead as a whole if they take at most three quarters of it, and a page of a larger index is
+    /// taken to be in memory until half of it was asked for after it. Resident segments that need more do not open.
+    #[must_use]
+    pub const fn segment_memory_bytes(mut self, bytes: u64) -> Self {
+        self.segment_memory_bytes = Some(bytes);
+        self
+    }
+
     /// Memory in which an import gathers rows before it writes them to temporary files: 2.75 GiB by default, at least 9
     /// MB, of which an import takes what its rows need: 23 bytes each, 31 if their account is no `u64`, and for versions
     /// that differ up to 7 more. Building comes on top: two segments a core at a time, about 75 bytes for each of their
@@ -290,6 +311,13 @@ impl Options {
             ("active_callers", "64 or more", self.active_callers as u64, 64, u64::MAX),
             ("novelty_window", "up to 100 years", self.novelty_window.as_secs(), 0, 100 * 366 * 86_400),
             ("import_memory_bytes", "1 MiB or more", self.import_memory_bytes as u64, 1 << 20, u64::MAX),
+            (
+                "segment_memory_bytes",
+                "1 MiB or more",
+                self.segment_memory_bytes.unwrap_or(u64::MAX),
+                1 << 20,
+                u64::MAX,
+            ),
             ("removal_retention", "60 seconds or more", self.removal_retention.as_secs(), 60, u64::MAX),
             ("disclosure_retention", "60 seconds or more", self.disclosure_retention.as_secs(), 60, u64::MAX),
             ("disclosure_sync", "1 to 60,000 ms", sync_ms, 1, 60_000),

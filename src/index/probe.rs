@@ -7,11 +7,14 @@
 
 use super::Inner;
 use super::segments::{LiveSegment, SegmentMap};
+use crate::disk::Horizon;
 use crate::segment::staged::{BucketPlace, FilterPlace, TagMatch};
 use crate::words::{AccountId, Key, Purpose, Result, Stamp};
 
 /// Keys of a group. Its lines, one a key in each step, fit the first level of a cache.
 const GROUP: usize = 256;
+/// Keys whose pages are asked for before the first is touched: far more than a disk works on at once.
+const WINDOW: usize = 32 * GROUP;
 
 /// A key that has a segment, by its number in the batch, and the filter block it asked for.
 #[derive(Clone, Copy)]
@@ -27,6 +30,26 @@ struct Passed<'a> {
     number: u32,
     key: Key,
     segment: &'a LiveSegment,
+}
+
+/// Memory for the keys of a batch between its steps.
+struct Room<'a> {
+    asked: Vec<Asked<'a>>,
+    passed: Vec<Passed<'a>>,
+    places: Vec<BucketPlace>,
+    matches: Vec<(Passed<'a>, TagMatch)>,
+}
+
+impl Room<'_> {
+    fn for_keys(keys: usize) -> Self {
+        let room = GROUP.min(keys);
+        Self {
+            asked: Vec::with_capacity(room),
+            passed: Vec::with_capacity(room),
+            places: Vec::with_capacity(room),
+            matches: Vec::with_capacity(room),
+        }
+    }
 }
 
 /// A batch on its way.
@@ -54,10 +77,20 @@ impl Inner {
     /// The overlay is read before the segments: a fold puts a change into a segment before it takes it out of
     /// the overlay, so in this order a change is seen in one or both, never in neither.
     pub(super) fn probe(&self, purpose: Purpose, keys: &[Key]) -> Result<Vec<(u32, AccountId)>> {
+        self.watched(keys.len(), || self.probe_with(purpose, keys, self.residency.horizon()))
+    }
+
+    /// [`Inner::probe`], asking for pages that are not in memory if there is a `horizon`.
+    pub(super) fn probe_with(
+        &self,
+        purpose: Purpose,
+        keys: &[Key],
+        horizon: Option<&Horizon>,
+    ) -> Result<Vec<(u32, AccountId)>> {
         let changes = self.changes_of(keys);
         let segments = self.segments.load();
         let mut probe = Probe::new(purpose, keys, &segments, &changes);
-        probe.run()?;
+        probe.run(horizon)?;
         // A key with listings in the table and in the spill area is answered twice: a rate hardly feels it.
         self.seen.add(keys.len() as u64, probe.passed as u64, probe.passed.saturating_sub(probe.answered) as u64);
         let mut found = probe.found;
@@ -88,25 +121,63 @@ impl<'a> Probe<'a> {
         Self { purpose, keys, segments, changes, spilled: Vec::new(), found, passed: 0, answered: 0 }
     }
 
-    fn run(&mut self) -> Result<()> {
-        let room = GROUP.min(self.keys.len());
-        let (mut asked, mut passed) = (Vec::with_capacity(room), Vec::with_capacity(room));
-        let (mut places, mut matches) = (Vec::with_capacity(room), Vec::with_capacity(room));
-        for (group, keys) in (0_u32..).zip(self.keys.chunks(GROUP)) {
-            self.ask_filter(group * GROUP as u32, keys, &mut asked);
-            self.test_filter(&asked, &mut passed)?;
-            if passed.is_empty() {
-                continue;
+    fn run(&mut self, horizon: Option<&Horizon>) -> Result<()> {
+        let mut room = Room::for_keys(self.keys.len());
+        let Some(horizon) = horizon else {
+            for (first, keys) in (0_u32..).step_by(GROUP).zip(self.keys.chunks(GROUP)) {
+                room.passed.clear();
+                self.ask_filter(first, keys, &mut room.asked);
+                self.test_filter(&room.asked, &mut room.passed)?;
+                self.read_table(&room.passed, &mut room.places, &mut room.matches, None)?;
             }
-            places.clear();
-            places.extend(passed.iter().map(|asked| asked.segment.segment().home_place(asked.key)));
-            self.match_tags(&passed, &places, &mut matches)?;
-            for (asked, matched) in &matches {
-                asked.segment.segment().ask_for_slots(*matched);
-            }
-            self.read_slots(&matches)?;
+            return self.spill_area();
+        };
+        for (first, keys) in (0_u32..).step_by(WINDOW).zip(self.keys.chunks(WINDOW)) {
+            self.run_asking(first, keys, horizon, &mut room)?;
         }
         self.spill_area()
+    }
+
+    /// The same for keys whose pages may not be in memory: each step asks the disk for the pages of all keys before it
+    /// touches the first. What passes its filter is asked for, whatever it is found to be.
+    fn run_asking(&mut self, first: u32, keys: &[Key], horizon: &Horizon, room: &mut Room<'a>) -> Result<()> {
+        for key in keys {
+            if let Some(segment) = self.segments.of(*key).filter(|segment| !segment.has_filter()) {
+                segment.ask(segment.segment().filter_block(*key, self.purpose), horizon);
+            }
+        }
+        room.passed.clear();
+        for (first, keys) in (first..).step_by(GROUP).zip(keys.chunks(GROUP)) {
+            self.ask_filter(first, keys, &mut room.asked);
+            self.test_filter(&room.asked, &mut room.passed)?;
+        }
+        for Passed { key, segment, .. } in room.passed.iter().filter(|passed| !passed.segment.is_filled()) {
+            segment.ask(segment.segment().home_bucket(*key), horizon);
+        }
+        for passed in room.passed.chunks(GROUP) {
+            self.read_table(passed, &mut room.places, &mut room.matches, Some(horizon))?;
+        }
+        Ok(())
+    }
+
+    /// Tag lines and slots of a group.
+    fn read_table(
+        &mut self,
+        passed: &[Passed<'a>],
+        places: &mut Vec<BucketPlace>,
+        matches: &mut Vec<(Passed<'a>, TagMatch)>,
+        horizon: Option<&Horizon>,
+    ) -> Result<()> {
+        if passed.is_empty() {
+            return Ok(());
+        }
+        places.clear();
+        places.extend(passed.iter().map(|asked| asked.segment.segment().home_place(asked.key)));
+        self.match_tags(passed, places, matches, horizon)?;
+        for (asked, matched) in matches.iter() {
+            asked.segment.segment().ask_for_slots(*matched);
+        }
+        self.read_slots(matches)
     }
 
     fn ask_filter(&self, first: u32, keys: &[Key], asked: &mut Vec<Asked<'a>>) {
@@ -117,7 +188,7 @@ impl<'a> Probe<'a> {
         }));
     }
 
-    /// The keys that pass their filter block.
+    /// Adds the keys that pass their filter block.
     fn test_filter(&mut self, asked: &[Asked<'a>], passed: &mut Vec<Passed<'a>>) -> Result<()> {
         let mut numbers = [0_u16; GROUP];
         let mut count = 0;
@@ -129,7 +200,6 @@ impl<'a> Probe<'a> {
             count += usize::from(asked.segment.locate(|s| s.passes(asked.place))?);
         }
         self.passed += count;
-        passed.clear();
         passed.extend(numbers.iter().take(count).filter_map(|at| {
             let Asked { number, segment, .. } = *asked.get(usize::from(*at))?;
             Some(Passed { number, key: *self.keys.get(number as usize)?, segment })
@@ -143,11 +213,15 @@ impl<'a> Probe<'a> {
         passed: &[Passed<'a>],
         places: &[BucketPlace],
         matches: &mut Vec<(Passed<'a>, TagMatch)>,
+        horizon: Option<&Horizon>,
     ) -> Result<()> {
         matches.clear();
         for (asked, place) in passed.iter().zip(places) {
             let matched = asked.segment.locate(|s| s.match_tags(*place, asked.key))?;
             if matched.overflows() {
+                if let Some(horizon) = horizon.filter(|_| !asked.segment.is_filled()) {
+                    asked.segment.ask(asked.segment.segment().spill_bucket_of(asked.key), horizon);
+                }
                 asked.segment.segment().ask_for_spill(asked.key);
                 self.spilled.push(*asked);
             }

@@ -29,6 +29,19 @@ impl Index {
     }
 }
 
+impl Index {
+    /// [`Index::raw_probe`] without asking for the pages of the batch first: each one that is not in memory is waited for
+    /// alone.
+    ///
+    /// # Errors
+    /// As [`Index::raw_probe`].
+    pub fn raw_probe_unasked(&self, purpose: Purpose, keys: &PreparedKeys) -> Result<usize> {
+        let found = self.inner.probe_with(purpose, &keys.0, None);
+        super::memory::overlook_faults();
+        found.map(|found| found.len())
+    }
+}
+
 /// A caller, ready to be charged, by its own quota alone.
 #[derive(Debug, Clone, Copy)]
 pub struct PreparedCaller(CallerKeys);

@@ -74,6 +74,7 @@ impl Inner {
 
 /// Pages, then every listing by the way a lookup would take. Returns the number of listings.
 fn verify_segment(segment: &LiveSegment) -> Result<u64> {
+    segment.ask_for_all();
     segment.locate(|s| {
         s.verify_pages()?;
         let mut flaw = Ok(());

@@ -3,7 +3,8 @@
 //!
 //! Each page is checked against its checksum when it is first touched, and a bitmap remembers that.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::Flaw;
 use super::layout::{BUCKET_SLOTS, Header, Layout, PAGE_LEN, TAG_LINE_LEN, page_sum};
@@ -18,8 +19,8 @@ pub(crate) struct Segment<B> {
     pub(super) layout: Layout,
     /// One bit per page: its checksum was found right.
     checked: Vec<AtomicU64>,
-    /// Every page's checksum was found right: spares the look at its bit.
-    all_checked: AtomicBool,
+    /// Every page up to this offset was found right: spares the look at its bit.
+    checked_to: AtomicUsize,
 }
 
 /// One bucket: where it is, its tag line, its slots, and how they are laid out.
@@ -35,11 +36,30 @@ impl<B: AsRef<[u8]>> Segment<B> {
     pub(crate) fn open(bytes: B) -> Result<Self, Flaw> {
         let (header, layout) = Header::decode(bytes.as_ref())?;
         let checked = (0..layout.pages().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { bytes, header, layout, checked, all_checked: AtomicBool::new(false) })
+        Ok(Self { bytes, header, layout, checked, checked_to: AtomicUsize::new(0) })
     }
 
     pub(crate) const fn header(&self) -> &Header {
         &self.header
+    }
+
+    pub(crate) const fn bytes(&self) -> &B {
+        &self.bytes
+    }
+
+    /// Header and filters: what every lookup reads.
+    pub(crate) const fn filter_part(&self) -> Range<usize> {
+        0..self.layout.table_at
+    }
+
+    /// Table and spill area: what lookups read of the keys that pass a filter.
+    pub(crate) const fn table_part(&self) -> Range<usize> {
+        self.layout.table_at..self.layout.sums_at
+    }
+
+    /// Page checksums and footer: what the first touch of a page reads.
+    pub(crate) const fn sums_part(&self) -> Range<usize> {
+        self.layout.sums_at..self.layout.file_len
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -96,13 +116,29 @@ impl<B: AsRef<[u8]>> Segment<B> {
     /// Checks every page, whether it was touched before or not.
     pub(crate) fn verify_pages(&self) -> Result<(), Flaw> {
         (0..self.layout.pages()).try_for_each(|page| self.check_page(page))?;
-        self.all_checked.store(true, Ordering::Relaxed);
+        self.trust_pages();
+        Ok(())
+    }
+
+    /// Checks every page of the filters that was not touched before.
+    pub(crate) fn check_filter(&self) -> Result<(), Flaw> {
+        self.check_pages(self.layout.filter_at, self.layout.table_at - self.layout.filter_at)?;
+        self.checked_to.fetch_max(self.layout.table_at, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Checks every page that was not touched before.
+    pub(crate) fn check_pages_left(&self) -> Result<(), Flaw> {
+        if self.checked_to.load(Ordering::Relaxed) < self.layout.sums_at {
+            self.check_pages(self.layout.filter_at, self.layout.sums_at - self.layout.filter_at)?;
+            self.trust_pages();
+        }
         Ok(())
     }
 
     /// Takes every page for checked: for a new map of a file whose pages were just found right.
     pub(crate) fn trust_pages(&self) {
-        self.all_checked.store(true, Ordering::Relaxed);
+        self.checked_to.store(usize::MAX, Ordering::Relaxed);
     }
 
     fn table_bucket(&self, home: usize) -> Result<Bucket<'_>, Flaw> {
@@ -135,7 +171,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
     #[inline(always)]
     pub(super) fn checked_bytes(&self, at: usize, len: usize) -> Result<&[u8], Flaw> {
         match self.bytes.as_ref().get(at..at + len) {
-            Some(bytes) if self.all_checked.load(Ordering::Relaxed) => Ok(bytes),
+            Some(bytes) if at + len <= self.checked_to.load(Ordering::Relaxed) => Ok(bytes),
             bytes => self.check_bytes(bytes, at, len),
         }
     }

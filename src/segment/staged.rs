@@ -1,6 +1,8 @@
 //! A probe in stages: filter block, tag line, slots. Each stage asks the memory for the line that the next one
 //! reads, so that a batch of keys can go through one stage while its lines for the next are on their way.
 
+use std::ops::Range;
+
 use super::layout::{BUCKET_SLOTS, TAG_LINE_LEN};
 use super::reader::Segment;
 use super::slot::SlotShape;
@@ -48,8 +50,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
     #[inline(always)]
     pub(crate) fn filter_place(&self, key: Key, purpose: Purpose) -> FilterPlace {
         let hash = filter::member_hash(key, purpose);
-        let (start, blocks) = self.layout.filters[purpose.bit() as usize];
-        let at = start + filter::block_of(self.header.keys.place(key), blocks) as usize * BLOCK_LEN;
+        let at = self.filter_block(key, purpose).start;
         line::prefetch(self.bytes.as_ref(), at);
         FilterPlace { at, hash }
     }
@@ -62,10 +63,32 @@ impl<B: AsRef<[u8]>> Segment<B> {
         Ok(filter::block_has(block, place.hash))
     }
 
+    /// The bytes that [`Segment::passes`] will read.
+    #[inline(always)]
+    pub(crate) fn filter_block(&self, key: Key, purpose: Purpose) -> Range<usize> {
+        let (start, blocks) = self.layout.filters[purpose.bit() as usize];
+        let at = start + filter::block_of(self.header.keys.place(key), blocks) as usize * BLOCK_LEN;
+        at..at + BLOCK_LEN
+    }
+
+    /// The bytes that [`Segment::match_tags`] and [`Segment::read_slots`] will read some of.
+    #[inline(always)]
+    pub(crate) fn home_bucket(&self, key: Key) -> Range<usize> {
+        let at = self.layout.table_at + self.header.keys.home(key) as usize * self.layout.bucket_len;
+        at..at + self.layout.bucket_len
+    }
+
+    /// The bytes that [`Segment::probe_spill`] reads some of first.
+    #[inline]
+    pub(crate) fn spill_bucket_of(&self, key: Key) -> Range<usize> {
+        let at = self.spill_home(key);
+        at..at + self.layout.spill_bucket_len()
+    }
+
     /// The bucket that a key belongs to; asks for its tag line.
     #[inline(always)]
     pub(crate) fn home_place(&self, key: Key) -> BucketPlace {
-        let at = self.layout.table_at + self.header.keys.home(key) as usize * self.layout.bucket_len;
+        let at = self.home_bucket(key).start;
         line::prefetch(self.bytes.as_ref(), at);
         BucketPlace(at)
     }

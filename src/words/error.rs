@@ -197,6 +197,14 @@ pub enum Error {
         /// The limit.
         limit_bytes: u64,
     },
+    /// Segments that are to be resident need more memory than there is.
+    #[error("resident segments need {needed_bytes} bytes of memory, and {available_bytes} are available")]
+    NotEnoughMemory {
+        /// Bytes of the segments.
+        needed_bytes: u64,
+        /// Bytes that the system, or the options, can give.
+        available_bytes: u64,
+    },
     /// The watermark of the host's feed is too long.
     #[error("a watermark has at most {limit} bytes, found {len}")]
     WatermarkTooLong {

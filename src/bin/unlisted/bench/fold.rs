@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         population::import(&index, args.listings, Accounts::U64)?;
     }
     change(&index, args)?;
-    index.verify(|_, _| ())?;
+    index.warm()?;
     let questions = population::questions(NUMBERS, args.listings, 0.5, 1);
     let measured = if args.public {
         let batches: Vec<&[PhoneHash]> = questions.chunks(BATCH).collect();

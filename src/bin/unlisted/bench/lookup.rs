@@ -1,19 +1,21 @@
 //! `unlisted bench lookup`.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
-use unlisted::{Caller, Index, PhoneHash, Purpose};
+use unlisted::{Caller, Index, Memory, Options, PhoneHash, Purpose};
 
+use super::cold::{self, ms_since};
 use super::pace::{self, Pace};
 use super::population::{self, Accounts};
-use super::{Workplace, median, memory, open_with};
+use super::{Workplace, median, memory, open, open_with};
 use crate::error::CliError;
 use crate::output::{Out, grouped, note};
 
-/// Numbers asked in each pass of the raw probe: more lines than any cache holds.
-const RAW_NUMBERS: u64 = 4 << 20;
+/// Memory of the random lines at most: what segments that are larger than memory need is not taken from them.
+const MAX_RANDOM_BYTES: u64 = 4 << 30;
 /// Numbers asked in each pass of the public lookup, whose charges reach the disk.
 const PROTECTED_NUMBERS: u64 = 512 << 10;
 const PASSES: u64 = 5;
@@ -38,8 +40,37 @@ pub struct Args {
     /// Width of account ids.
     #[arg(long, value_enum, default_value_t = Accounts::U64)]
     accounts: Accounts,
+    /// Numbers asked in each pass of the raw probe: by default more lines than any cache holds. No pass asks those of
+    /// another.
+    #[arg(long, default_value_t = 4 << 20, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    numbers: u64,
+    /// Where the segments are.
+    #[arg(long, value_enum, default_value_t = Where::Mapped)]
+    memory: Where,
+    /// Measure single batches whose pages are not in memory too.
+    #[arg(long)]
+    cold: bool,
     #[command(flatten)]
     common: super::Common,
+}
+
+/// [`Memory`], as an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Where {
+    /// Files in the page cache, read ahead if they fit.
+    Mapped,
+    /// Memory of the process.
+    Resident,
+}
+
+impl From<Where> for Memory {
+    fn from(place: Where) -> Self {
+        match place {
+            Where::Mapped => Self::Mapped,
+            Where::Resident => Self::Resident,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -48,6 +79,13 @@ struct Report {
     hit_ratio: f64,
     batch: u64,
     threads: u64,
+    memory: Where,
+    /// The open, with the page cache as it was.
+    open_ms: f64,
+    /// From the beginning of the open to the first answer of a public lookup.
+    first_answer_ms: f64,
+    /// From the beginning of the open until everything that fits is in memory and checked.
+    full_speed_ms: f64,
     /// Filter, overlay, table and mask, from prepared keys.
     raw_ns_per_key: f64,
     /// The public lookup from phone hashes, every number novel, every caller inside its budget.
@@ -60,18 +98,28 @@ struct Report {
     raw_to_random_line: f64,
     hits: u64,
     filter_false_positive_rate: f64,
+    #[serde(flatten)]
+    cold: Option<cold::Report>,
+}
+
+/// When an open was how far, milliseconds.
+struct Opened {
+    open_ms: f64,
+    first_answer_ms: f64,
+    full_speed_ms: f64,
 }
 
 pub fn run(args: &Args) -> Result<(), CliError> {
     let place = Workplace::new(args.common.dir.as_deref())?;
-    // With the background thread, as hosts have it: what it takes over is not a lookup's to pay.
-    let index = open_with(place.path(), args.batch as usize, |options| options.background(true))?;
-    if index.stats()?.listings != args.listings {
-        note(format_args!("importing {} listings", grouped(args.listings)));
-        population::import(&index, args.listings, args.accounts)?;
+    let segment_bytes = prepare(args, place.path())?;
+    let cold = args.cold.then(|| cold::run(place.path(), args.listings, segment_bytes, args.batch)).transpose()?;
+    if args.cold {
+        // The open that is timed finds the page cache as a read from begin to end leaves it, not as cold batches do.
+        memory::forget_files(&place.path().join("segments"))?;
+        open(place.path(), args.batch as usize)?.warm()?;
     }
-    index.verify(|_, _| ())?;
-    let lines = memory::RandomLines::over(index.stats()?.segment_bytes)?;
+    let (index, opened) = open_timed(args, place.path())?;
+    let lines = memory::RandomLines::over(segment_bytes.min(MAX_RANDOM_BYTES))?;
     let (raw, random_line_ns, hits) = raw(args, &index, &lines)?;
     let protected = protected(args, &index)?;
     let report = Report {
@@ -79,6 +127,10 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         hit_ratio: args.hit_ratio,
         batch: args.batch,
         threads: args.threads,
+        memory: args.memory,
+        open_ms: opened.open_ms,
+        first_answer_ms: opened.first_answer_ms,
+        full_speed_ms: opened.full_speed_ms,
         raw_ns_per_key: raw.median_ns,
         protected_ns_per_key: protected.median_ns,
         raw_mean_ns_per_key: raw.mean_ns,
@@ -87,8 +139,31 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         raw_to_random_line: raw.median_ns / random_line_ns,
         hits,
         filter_false_positive_rate: index.stats()?.filter_false_positive_rate,
+        cold,
     };
     print(args, &report)
+}
+
+/// Imports what is missing, and closes the index again. Returns the bytes of its segments.
+fn prepare(args: &Args, dir: &Path) -> Result<u64, CliError> {
+    let index = open(dir, args.batch as usize)?;
+    if index.stats()?.listings != args.listings {
+        note(format_args!("importing {} listings", grouped(args.listings)));
+        population::import(&index, args.listings, args.accounts)?;
+    }
+    Ok(index.stats()?.segment_bytes)
+}
+
+fn open_timed(args: &Args, dir: &Path) -> Result<(Index, Opened), CliError> {
+    let start = Instant::now();
+    // With the background thread, as hosts have it: what it takes over is not a lookup's to pay.
+    let change = |options: Options| options.memory(args.memory.into()).background(true);
+    let index = open_with(dir, args.batch as usize, change)?;
+    let open_ms = ms_since(start);
+    index.lookup(&Caller::new("first"), Purpose::ContactSync, &population::questions(1, args.listings, 1.0, 0))?;
+    let first_answer_ms = ms_since(start);
+    index.warm()?;
+    Ok((index, Opened { open_ms, first_answer_ms, full_speed_ms: ms_since(start) }))
 }
 
 fn print(args: &Args, report: &Report) -> Result<(), CliError> {
@@ -97,27 +172,37 @@ fn print(args: &Args, report: &Report) -> Result<(), CliError> {
         out.json(report)?;
     } else {
         out.pairs(&[
+            ("open", format!("{:.1} ms", report.open_ms)),
+            ("first answer", format!("{:.1} ms", report.first_answer_ms)),
+            ("full speed", format!("{:.1} ms", report.full_speed_ms)),
             ("raw probe", format!("{:.1} ns a number", report.raw_ns_per_key)),
             ("public lookup", format!("{:.1} ns a number", report.protected_ns_per_key)),
             ("random cache line", format!("{:.1} ns", report.random_line_ns)),
             ("raw probe in random lines", format!("{:.2}", report.raw_to_random_line)),
             ("found in a pass", grouped(report.hits)),
         ])?;
+        if let Some(cold) = &report.cold {
+            out.pairs(&[
+                ("cold batch", format!("{:.2} ms", cold.cold_batch_ms)),
+                ("without asking", format!("{:.2} ms", cold.serial_fault_batch_ms)),
+                ("cold batch, 1 % found", format!("{:.2} ms", cold.few_hits_cold_batch_ms)),
+            ])?;
+        }
     }
     out.flush()
 }
 
 /// The pace of numbers, nanoseconds a random line, pass by pass in turn, and the listings found in one pass.
 fn raw(args: &Args, index: &Index, lines: &memory::RandomLines) -> Result<(Pace, f64, u64), CliError> {
-    let questions = population::questions(RAW_NUMBERS, args.listings, args.hit_ratio, 1);
-    let batches: Vec<_> = questions.chunks(args.batch as usize).map(|batch| index.prepare(batch)).collect();
-    drop(questions);
     let batch = args.batch as usize;
     let (mut probes, mut random) = (Vec::new(), Vec::new());
     let hits = AtomicU64::new(0);
     // The first pass touches what was never touched and is not counted.
     for pass in 0..=PASSES {
         hits.store(0, Ordering::Relaxed);
+        let questions = population::questions(args.numbers, args.listings, args.hit_ratio, 1 << 32 | pass);
+        let batches: Vec<_> = questions.chunks(args.batch as usize).map(|batch| index.prepare(batch)).collect();
+        drop(questions);
         let probe = pace::ns_per_unit(args.threads, batches.len(), batch, pace::SLICE_UNITS, |i| {
             let found = batches.get(i).map(|batch| index.raw_probe(Purpose::ContactSync, batch)).transpose()?;
             hits.fetch_add(found.unwrap_or(0) as u64, Ordering::Relaxed);

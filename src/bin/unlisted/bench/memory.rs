@@ -65,8 +65,29 @@ pub fn sequential_write_mb_per_s(dir: &Path, bytes: u64) -> Result<f64, CliError
 /// The most memory this process had in RAM, mapped files included, in megabytes; `None` where the system does not
 /// tell.
 pub fn peak_rss_mb() -> Option<f64> {
+    status_bytes("VmHWM:").map(|bytes| bytes / 1e6)
+}
+
+/// The memory this process has in RAM now, mapped files included, in bytes.
+pub fn rss_bytes() -> Option<f64> {
+    status_bytes("VmRSS:")
+}
+
+fn status_bytes(name: &str) -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib * 1024.0 / 1e6)
+    Some(kib * 1024.0)
+}
+
+/// Lets the page cache go of every file in a folder that nobody has mapped.
+pub fn forget_files(folder: &Path) -> Result<(), CliError> {
+    let failed = |source| CliError::File { action: "read", name: folder.display().to_string(), source };
+    for item in fs::read_dir(folder).map_err(failed)? {
+        let file = File::open(item.map_err(failed)?.path()).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        #[cfg(target_os = "linux")]
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(|error| failed(error.into()))?;
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod bare;
 mod bare_grants;
+mod cold;
 mod disclosures;
 mod fold;
 mod import;

@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         note(format_args!("importing {} listings", grouped(args.listings)));
         population::import(&index, args.listings, Accounts::U64)?;
     }
-    index.verify(|_, _| ())?;
+    index.warm()?;
     let before = index.snapshot_version();
     let (latencies, seconds, lookups) = update(args, &index)?;
     let commits = index.snapshot_version() - before;
