@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{MutexGuard, RwLockWriteGuard};
+use parking_lot::{Mutex, MutexGuard, RwLockWriteGuard};
 
+use super::memory::on_all_cores;
 use super::segments::{LiveSegment, RangeSlot, SegmentMap};
 use super::{Index, Inner};
 use crate::disk::Buffer;
@@ -107,9 +108,9 @@ impl Inner {
         let (merged, forgotten) = self.merge(slot, changes)?;
         let rows = self.plan_segments(range, &merged.entries)?;
         let mut image = Buffer::zeroed(0)?;
-        let new = self.publish_all(&rows, &merged.entries, merged.known_bits, &mut image)?;
-        drop(image);
-        drop(merged);
+        let rows = self.publish_all(rows, &merged.entries, merged.known_bits, &mut image)?;
+        drop((image, merged));
+        let new = self.open_published(&rows)?;
         let retired: Vec<u64> = slot.segment.iter().map(|segment| segment.generation()).collect();
         self.swap_folded(false, Some((range, folded_to)), &retired, &rows, &new, |_| Ok(Vec::new()))?;
         self.hide_folded(&folded);
@@ -272,39 +273,46 @@ impl Inner {
         Ok(generation)
     }
 
-    /// Builds and publishes the segments of a plan from its sorted listings, one after the other in the memory of `image`.
+    /// Builds and publishes the segments of a plan from its sorted listings, one after the other in the memory of
+    /// `image`. Returns the plan with the lengths of their files.
     pub(super) fn publish_all(
         &self,
-        rows: &[SegmentRow],
+        mut rows: Vec<SegmentRow>,
         entries: &[Entry],
         known_bits: u8,
         image: &mut Buffer,
-    ) -> Result<Vec<Arc<LiveSegment>>> {
+    ) -> Result<Vec<SegmentRow>> {
         let mut rest = entries;
-        let mut new = Vec::with_capacity(rows.len());
-        for row in rows {
+        for row in &mut rows {
             let (entries, others) =
                 rest.split_at(usize::try_from(row.entries).unwrap_or(usize::MAX).min(rest.len()));
             rest = others;
-            new.push(Arc::new(self.publish(row, entries, known_bits, image)?));
+            self.publish(row, entries, known_bits, image)?;
         }
-        Ok(new)
+        Ok(rows)
     }
 
-    /// Builds and publishes one segment.
-    fn publish(
-        &self,
-        row: &SegmentRow,
-        entries: &[Entry],
-        known_bits: u8,
-        image: &mut Buffer,
-    ) -> Result<LiveSegment> {
+    /// Builds and publishes one segment, and notes the length of its file.
+    fn publish(&self, row: &mut SegmentRow, entries: &[Entry], known_bits: u8, image: &mut Buffer) -> Result<()> {
         let index_id = self.index_id();
         let (generation, range, era_s) = (row.generation, row.range, self.era_s());
         let input = Input { index_id, generation, range, known_bits, era_s, entries };
         let image = build_into(&input, |len| image.reset(len).map(|()| image))?;
-        let row = SegmentRow { file_len: image.as_ref().len() as u64, ..row.clone() };
-        LiveSegment::publish(&self.residency, &self.dir, &row, index_id, image)
+        row.file_len = image.as_ref().len() as u64;
+        LiveSegment::publish(&self.dir, row, index_id, image)
+    }
+
+    /// Opens segments that were published for a plan, in no order.
+    pub(super) fn open_published(&self, rows: &[SegmentRow]) -> Result<Vec<Arc<LiveSegment>>> {
+        self.residency.check_room(rows.iter().map(|row| row.file_len).sum())?;
+        let index_id = self.index_id();
+        let new = Mutex::new(Vec::with_capacity(rows.len()));
+        on_all_cores(rows, &|| false, |row| {
+            let live = LiveSegment::open_verified(&self.residency, &self.dir, row, index_id)?;
+            new.lock().push(Arc::new(live));
+            Ok(())
+        })?;
+        Ok(new.into_inner())
     }
 
     pub(super) fn index_id(&self) -> [u8; 16] {
@@ -339,17 +347,11 @@ impl Inner {
         writer.check()?;
         let map = self.segments.load_full();
         let next_map = map.replaced(retired, new).ok_or(Error::Panicked { during: "swap segments" })?;
-        let publish: Vec<SegmentRow> = rows
-            .iter()
-            .zip(new)
-            .map(|(row, live)| SegmentRow { file_len: live.segment().len() as u64, ..row.clone() })
-            .collect();
         let mut next = writer.state.clone();
         next.ledger_commits = self.ledger.commits();
         next.snapshot_version += u64::from(content_changes);
         let superseded = superseded(&next_map)?;
-        let changes =
-            Changes { drop: &superseded, folded, retire: retired, publish: &publish, ..Changes::default() };
+        let changes = Changes { drop: &superseded, folded, retire: retired, publish: rows, ..Changes::default() };
         writer.commit(next, |next| self.store.commit(&changes, next))?;
         self.segments.store(Arc::new(next_map));
         self.reconsider_memory();

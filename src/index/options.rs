@@ -79,7 +79,7 @@ impl Options {
             check_databases: true,
             memory: Memory::Mapped,
             segment_memory_bytes: None,
-            import_memory_bytes: 11 << 28,
+            import_memory_bytes: 5 << 29,
             segment_listings: 2_000_000,
             background: true,
             fold_at_changes: 100_000,
@@ -210,7 +210,7 @@ impl Options {
         self
     }
 
-    /// Memory in which an import gathers rows before it writes them to temporary files: 2.75 GiB by default, at least 9
+    /// Memory in which an import gathers rows before it writes them to temporary files: 2.5 GiB by default, at least 9
     /// MB, of which an import takes what its rows need: 23 bytes each, 31 if their account is no `u64`, and for versions
     /// that differ up to 7 more. Building comes on top: two segments a core at a time, about 75 bytes for each of their
     /// listings, twice that from half a billion rows on.

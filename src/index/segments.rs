@@ -70,18 +70,21 @@ impl LiveSegment {
         }
     }
 
-    /// Writes a new segment, verifies what the disk gives back, and makes it appear.
-    pub(super) fn publish(
+    /// Writes a new segment, verifies what the disk gives back, and makes it appear. What was touched to verify it is
+    /// not kept: [`LiveSegment::open_verified`] is for when it is used.
+    pub(super) fn publish(dir: &Path, row: &SegmentRow, index_id: [u8; 16], image: &Buffer) -> Result<()> {
+        disk::publish(&dir.join(FOLDER), &row.file_name(), image, |path, file| {
+            Self::check(path, file, row, index_id, true)?.locate(Segment::verify_pages)
+        })
+    }
+
+    /// Opens a segment that this process has just published.
+    pub(super) fn open_verified(
         residency: &Residency,
         dir: &Path,
         row: &SegmentRow,
         index_id: [u8; 16],
-        image: &Buffer,
     ) -> Result<Self> {
-        residency.check_room(row.file_len)?;
-        disk::publish(&dir.join(FOLDER), &row.file_name(), image, |path, file| {
-            Self::check(path, file, row, index_id, true)?.locate(Segment::verify_pages)
-        })?;
         let live = Self::open(residency, dir, row, index_id)?;
         live.segment.trust_pages();
         residency.settle(&live)?;

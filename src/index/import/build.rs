@@ -1,6 +1,5 @@
 //! Partitions to segments: each core takes one part of the key space at a time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -13,7 +12,7 @@ use super::spill::BlockReader;
 use crate::disk::Buffer;
 use crate::index::Inner;
 use crate::index::fold::depth_for;
-use crate::index::segments::{LiveSegment, RangeSlot, SegmentMap};
+use crate::index::segments::{RangeSlot, SegmentMap};
 use crate::segment::builder::shape_for;
 use crate::segment::keys::{KeyRange, mask_key};
 use crate::segment::sort::sort_entries;
@@ -24,7 +23,6 @@ use crate::words::{Entry, Error, Result};
 #[derive(Default)]
 pub(super) struct Built {
     pub(super) rows: Vec<SegmentRow>,
-    pub(super) new: Vec<Arc<LiveSegment>>,
     pub(super) retired: Vec<u64>,
     pub(super) stale: u64,
 }
@@ -63,10 +61,9 @@ impl Inner {
             let mut memory =
                 Memory { scatter: Scatter::default(), reader: partitions.reader()?, image: Buffer::zeroed(0)? };
             while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let (rows, new, stale) = self.build_part(part, partitions, &mut memory)?;
+                let (rows, stale) = self.build_part(part, partitions, &mut memory)?;
                 let mut built = results.lock();
                 built.rows.extend(rows);
-                built.new.extend(new);
                 built.stale += stale as u64;
                 drop(built);
                 let done = done.fetch_add(1, Ordering::Relaxed) + 1;
@@ -110,7 +107,7 @@ impl Inner {
         part: &Part<'_>,
         partitions: &Partitions,
         memory: &mut Memory,
-    ) -> Result<(Vec<SegmentRow>, Vec<Arc<LiveSegment>>, usize)> {
+    ) -> Result<(Vec<SegmentRow>, usize)> {
         let Memory { scatter, reader, image } = memory;
         scatter.begin(part.range, numbers_in(part.range), partitions);
         for number in numbers_in(part.range) {
@@ -132,9 +129,8 @@ impl Inner {
             stale += both - old.len() - replaced;
             entries = &old;
         }
-        let manifest = self.plan_segments(part.range, entries)?;
-        let new = self.publish_all(&manifest, entries, key_bits, image)?;
-        Ok((manifest, new, stale))
+        let plan = self.plan_segments(part.range, entries)?;
+        Ok((self.publish_all(plan, entries, key_bits, image)?, stale))
     }
 
     /// Changes that an imported listing is newer than.

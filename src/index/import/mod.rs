@@ -171,7 +171,7 @@ impl Importer {
     /// As [`Importer::finish`].
     pub fn finish_with(self, progress: impl Fn(ImportProgress) + Sync) -> Result<ImportReport> {
         let Self { index, partitions, folder } = self;
-        let report = index.inner.import(&partitions, &progress);
+        let report = index.inner.import(partitions, &progress);
         folder.remove()?;
         report
     }
@@ -218,16 +218,21 @@ pub(super) fn remove_leftovers(dir: &Path) -> Result<()> {
 }
 
 impl Inner {
-    fn import(&self, partitions: &Partitions, progress: &(dyn Fn(ImportProgress) + Sync)) -> Result<ImportReport> {
+    fn import(&self, partitions: Partitions, progress: &(dyn Fn(ImportProgress) + Sync)) -> Result<ImportReport> {
         partitions.finish()?;
         let rows = partitions.rows();
         if rows == 0 {
             return Ok(ImportReport::default());
         }
         let _structure = self.structure.lock();
-        let built = self.build(partitions, progress)?;
-        let report = ImportReport { rows, stale: built.stale, segments: built.new.len() };
-        self.swap(report.stale < rows, &built.retired, &built.rows, &built.new, |map| self.superseded(map))?;
+        let built = self.build(&partitions, progress)?;
+        // The segments' maps come after the memory of the rows: what is touched to open one are whole huge pages.
+        drop(partitions);
+        self.residency.expect_many();
+        let new = self.open_published(&built.rows)?;
+        let report = ImportReport { rows, stale: built.stale, segments: new.len() };
+        self.swap(report.stale < rows, &built.retired, &built.rows, &new, |map| self.superseded(map))?;
+        self.wake.wake();
         Ok(report)
     }
 }
