@@ -10,7 +10,7 @@ use unlisted::{Caller, Index, Memory, Options, PhoneHash, Purpose};
 use super::cold::{self, ms_since};
 use super::pace::{self, Pace};
 use super::population::{self, Accounts};
-use super::{Workplace, median, memory, open, open_with};
+use super::{Workplace, median, memory, open, open_with, parts};
 use crate::error::CliError;
 use crate::output::{Out, grouped, note};
 
@@ -21,7 +21,7 @@ const PROTECTED_NUMBERS: u64 = 512 << 10;
 const PASSES: u64 = 5;
 /// Callers of the public lookups, who ask 8,192 numbers each in a pass. Nearly every number is new to the one that asks,
 /// and all are inside their budgets.
-const CALLERS: u64 = 64;
+pub(super) const CALLERS: u64 = 64;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -99,6 +99,8 @@ struct Report {
     hits: u64,
     filter_false_positive_rate: f64,
     #[serde(flatten)]
+    parts: parts::Report,
+    #[serde(flatten)]
     cold: Option<cold::Report>,
 }
 
@@ -122,6 +124,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let lines = memory::RandomLines::over(segment_bytes.min(MAX_RANDOM_BYTES))?;
     let (raw, random_line_ns, hits) = raw(args, &index, &lines)?;
     let protected = protected(args, &index)?;
+    let parts = parts::run(&index, args.batch as usize, PROTECTED_NUMBERS)?;
     let report = Report {
         listings: args.listings,
         hit_ratio: args.hit_ratio,
@@ -139,6 +142,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         raw_to_random_line: raw.median_ns / random_line_ns,
         hits,
         filter_false_positive_rate: index.stats()?.filter_false_positive_rate,
+        parts,
         cold,
     };
     print(args, &report)

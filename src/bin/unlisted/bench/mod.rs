@@ -13,6 +13,7 @@ mod ledger;
 mod lookup;
 mod memory;
 mod pace;
+mod parts;
 mod percentile;
 mod population;
 mod update;
