@@ -11,6 +11,7 @@ use crate::disclosures::{DisclosureLog, DisclosureSync, Filter, Folder, Group, O
 use crate::segment::builder::{Input, build, shape_for};
 use crate::segment::keys::KeyRange;
 use crate::segment::layout::{PAGE_LEN, footer, page_sum};
+use crate::segment::line;
 use crate::segment::reader::Segment;
 use crate::words::{AccountId, Entry, Error, Key, KeyRing, PhoneHash, Purpose, Secret, Stamp};
 
@@ -209,6 +210,19 @@ fn put(bytes: &mut [u8], at: usize, from: &[u8]) {
     if let Some(to) = bytes.get_mut(at..at + from.len()) {
         to.copy_from_slice(from);
     }
+}
+
+/// Asks the memory for the line at an offset, as the engine does; nothing past the end.
+#[inline(always)]
+pub fn prefetch(bytes: &[u8], at: usize) {
+    line::prefetch(bytes, at);
+}
+
+/// The first 56 bytes of a line that are the tag, a bit each, compared as the engine does.
+#[inline(always)]
+#[must_use]
+pub fn tags_equal(line: &[u8; 64], tag: u8) -> u64 {
+    line::with_tag(line, tag)
 }
 
 /// A disclosure log alone, without an index: its bytes and its speed.

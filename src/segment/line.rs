@@ -8,7 +8,7 @@ use super::layout::{BUCKET_SLOTS, TAG_LINE_LEN};
 
 /// Asks the memory for the line at an offset, without waiting for it. Nothing is asked past the end.
 #[inline]
-pub(super) fn prefetch(bytes: &[u8], at: usize) {
+pub(crate) fn prefetch(bytes: &[u8], at: usize) {
     if let Some(byte) = bytes.get(at) {
         ask_for(byte);
     }
@@ -16,7 +16,7 @@ pub(super) fn prefetch(bytes: &[u8], at: usize) {
 
 /// The slots of a tag line whose tag is this one, a bit each, slots without a listing included.
 #[inline]
-pub(super) fn with_tag(line: &[u8; TAG_LINE_LEN], tag: u8) -> u64 {
+pub(crate) fn with_tag(line: &[u8; TAG_LINE_LEN], tag: u8) -> u64 {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE2 is part of every x86-64 processor, so nothing needs to be detected.
     let all = unsafe { sse2::equal_bytes(line, tag) };

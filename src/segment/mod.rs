@@ -7,7 +7,7 @@
 pub(crate) mod builder;
 pub(crate) mod keys;
 pub(crate) mod layout;
-mod line;
+pub(crate) mod line;
 pub(crate) mod reader;
 mod slot;
 pub(crate) mod sort;
