@@ -330,6 +330,11 @@ impl LiveSegment {
         let [filter, _] = parts.clone();
         file.expect_part(filter);
         let locked = parts.into_iter().fold(lock, |locked, part| {
+            if lock {
+                // Nothing else of the file is wanted: all of it at once, and not a fault after the other, which took
+                // 26 s for the filters of a billion listings.
+                file.ask(part.clone());
+            }
             file.populate(part.clone());
             locked && file.lock(part)
         });
