@@ -17,6 +17,9 @@ use crate::words::{Error, Result};
 /// Memory from which on huge pages are asked for: one of them.
 const HUGE_PAGE_LEN: usize = 2 << 20;
 
+/// Bytes of one call: what Linux reads ahead by default.
+const ASKED_AT_ONCE: usize = 128 << 10;
+
 /// A whole file, read-only, in memory: a map of it, or a copy.
 #[derive(Debug)]
 pub(crate) struct MappedFile(Mmap);
@@ -63,8 +66,15 @@ impl MappedFile {
     }
 
     /// Asks the kernel to read a part, without waiting for it. It is a hint: what is not read now is read when touched.
+    ///
+    /// Linux reads no more for one call than it would read ahead, and forgets the rest (`force_page_cache_ra`), so a
+    /// large part is asked for in pieces.
     pub(crate) fn ask(&self, part: Range<usize>) {
-        self.advise(memmap2::Advice::WillNeed, part, "a part of a segment is not read ahead");
+        let end = part.end.min(self.0.len());
+        for start in (part.start..end).step_by(ASKED_AT_ONCE) {
+            let piece = start..end.min(start + ASKED_AT_ONCE);
+            self.advise(memmap2::Advice::WillNeed, piece, "a part of a segment is not read ahead");
+        }
     }
 
     /// Reads of this part will come one here, one there: a page that is missing is read alone.
