@@ -34,7 +34,7 @@ pub struct Args {
     /// Numbers of one lookup.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     batch: u64,
-    /// Threads that look up at once.
+    /// Threads that look up at once. With more of them than cores, read the means: a median slice does not see a thread wait for its turn.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=256))]
     threads: u64,
     /// Width of account ids.
