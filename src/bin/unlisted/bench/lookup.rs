@@ -93,7 +93,7 @@ struct Report {
     /// The same as means instead of medians of slices, with whatever else the machine did meanwhile.
     raw_mean_ns_per_key: f64,
     protected_mean_ns_per_key: f64,
-    /// Independent random cache lines over as much memory as the segments take.
+    /// Independent random cache lines over as much memory as the segments take, up to 4 GiB.
     random_line_ns: f64,
     raw_to_random_line: f64,
     hits: u64,
