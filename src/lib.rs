@@ -52,17 +52,17 @@ mod words;
 
 pub use disclosures::DisclosureSync;
 pub use index::{
-    CallerToken, CompactionReport, Disclosure, DisclosureQuery, Disclosures, EraseReport, Exposure, FoldReport,
-    ImportProgress, ImportReport, Importer, Index, Inspector, Match, Memory, NumberState, Options, Reply, Stats,
-    UpdateBatch, UpdateReport, VerifyReport,
+    Budget, CallerToken, CompactionReport, Disclosure, DisclosureQuery, Disclosures, EraseReport, Event, Exposure,
+    FoldReport, ImportProgress, ImportReport, Importer, Index, Inspector, Match, Memory, NumberState, Options,
+    Reply, ScopeBudget, Standing, Stats, Subject, UpdateBatch, UpdateReport, VerifyReport,
 };
 pub use phone::{E164, E164Error};
 #[cfg(feature = "national")]
 pub use phone::{NationalError, parse_national};
 pub use words::{
     AccountId, Caller, Clock, Damage, Domain, EmailError, Error, Listing, ManualClock, OptIns, Origin,
-    OriginError, ParseAccountError, ParseQuotaError, PhoneHash, PhoneHashError, Purpose, Quota, QuotaPolicy,
-    Result, Secret, SecretError, SystemClock, UnknownPurpose, Version, VersionError,
+    OriginError, ParseAccountError, ParseQuotaError, PhoneHash, PhoneHashError, Purpose, Quota, QuotaOverride,
+    QuotaPolicy, Result, Secret, SecretError, Suspension, SystemClock, UnknownPurpose, Version, VersionError,
 };
 
 /// What benchmarks and fuzz targets of this crate reach past the public interface. No promise holds for it.

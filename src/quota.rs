@@ -28,6 +28,17 @@ pub(crate) const fn wait_ns(tat_ns: u64, now_ns: u64, count: u64, quota: Quota) 
     spent.saturating_sub(now_ns.saturating_add(quota.burst() * quota.interval_ns()))
 }
 
+/// The state under another refill interval from `since_ns` on, at which the debt in numbers stays. Rounded up.
+pub(crate) const fn stretch(tat_ns: u64, since_ns: u64, before_ns: u64, after_ns: u64) -> u64 {
+    let ahead_ns = tat_ns.saturating_sub(since_ns);
+    if ahead_ns == 0 || before_ns == after_ns || before_ns == 0 {
+        return tat_ns;
+    }
+    let stretched = (ahead_ns as u128 * after_ns as u128).div_ceil(before_ns as u128);
+    let stretched = if stretched > u64::MAX as u128 { u64::MAX } else { stretched as u64 };
+    since_ns.saturating_add(stretched)
+}
+
 /// A lease is at most this share of a burst: what a crash may cost a bucket.
 const LEASE_SHARE: u64 = 16;
 /// What comes back within this time may always be leased: a crash costs no more than that much waiting.

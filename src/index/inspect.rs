@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::{Index, Inner};
 use crate::disclosures::{Filter, Row, Rows, Token};
-use crate::words::{AccountId, Caller, Origin, Purpose, Result};
+use crate::ledger::StandingOf;
+use crate::words::{AccountId, Caller, Origin, Purpose, QuotaOverride, Result, Suspension};
 
 /// Answers questions that no caller may ask. Every use is logged at level INFO, without naming the caller.
 ///
@@ -78,6 +79,19 @@ impl Disclosure {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallerToken(Token);
+
+impl CallerToken {
+    pub(super) const fn id(self) -> Token {
+        self.0
+    }
+
+    /// Reads the 32 hexadecimal digits that `Display` prints.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut token = Token::default();
+        hex::decode_to_slice(text, &mut token).ok().map(|()| Self(token))
+    }
+}
 
 impl fmt::Display for CallerToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -214,6 +228,31 @@ const fn exposure(row: Row) -> Exposure {
     Exposure { caller: CallerToken(group.caller), shown }
 }
 
+/// A caller or an origin that is suspended or has a quota of its own.
+///
+/// ```
+/// use unlisted::{Caller, Index, Options, Secret, Standing};
+/// let dir = tempfile::tempdir()?;
+/// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+/// index.suspend(&Caller::new("user-7"), "shuffled lists")?;
+/// let standings: Vec<Standing> = index.inspector().standings(None, 100)?;
+/// assert_eq!((standings.len(), standings[0].scope.as_str()), (1, "caller"));
+/// assert_eq!(standings[0].token, index.inspector().token_of(&Caller::new("user-7")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Standing {
+    /// The keyed identity, of origins too.
+    pub token: CallerToken,
+    /// `caller`, or the kind of the origin.
+    pub scope: String,
+    /// Since when it may not ask, and why.
+    pub suspension: Option<Suspension>,
+    /// The quota of its own.
+    pub quota: Option<QuotaOverride>,
+}
+
 impl Index {
     /// The operator's door. Keep it away from whatever answers callers.
     #[must_use]
@@ -254,6 +293,23 @@ impl Inspector {
             until_ms: query.until_ms.unwrap_or(u64::MAX),
         };
         self.inner.disclosures.rows(filter, self.inner.clock.wall_ms()).map(Disclosures)
+    }
+
+    /// Callers and origins that are suspended or have a quota of their own, at most `limit` in the order of their tokens,
+    /// those after `after`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Database`] if the ledger cannot be read.
+    pub fn standings(&self, after: Option<CallerToken>, limit: usize) -> Result<Vec<Standing>> {
+        tracing::info!("an operator asks who is suspended");
+        let found = self.inner.ledger.standings(after.map(CallerToken::id), limit)?;
+        let standing = |StandingOf { id, scope, suspension, own: quota }| Standing {
+            token: CallerToken(id),
+            scope,
+            suspension,
+            quota,
+        };
+        Ok(found.into_iter().map(standing).collect())
     }
 
     /// How the disclosure log knows a caller.

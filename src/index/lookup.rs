@@ -1,9 +1,10 @@
 //! The path of a lookup: check, key, deduplicate, charge, probe, record, answer. Nothing is probed before the
 //! charge is durable, and nothing is answered before the disclosure is written.
 
+use super::events::Event;
 use super::{Index, Inner, Match, Reply};
 use crate::disclosures::{Group, Origins};
-use crate::ledger::{Ledger, Scope, ScopeId};
+use crate::ledger::{Ledger, Scope, ScopeId, ScopeKind, Verdict};
 use crate::words::{AccountId, Caller, Error, Key, Origin, PhoneHash, Purpose, Result};
 
 impl Index {
@@ -37,7 +38,7 @@ impl Inner {
         let scopes = self.scopes(caller, who.id);
         let mut fingerprints = Vec::with_capacity(batch.keys.len());
         self.ring.fingerprints_of(&who, &batch.keys, &mut fingerprints);
-        let verdict = self.ledger.charge(&scopes, &fingerprints)?;
+        let verdict = self.charge(caller, &scopes, &fingerprints)?;
         if self.ledger.is_novelty_due() {
             self.wake.wake();
         }
@@ -55,6 +56,20 @@ impl Inner {
             remaining: verdict.grant.remaining,
             retry_after: verdict.grant.retry_after,
         })
+    }
+
+    /// Charges, and tells the host if something ran short by it.
+    fn charge(&self, caller: &Caller, scopes: &[Scope<'_>], fingerprints: &[u32]) -> Result<Verdict> {
+        let verdict = self.ledger.charge(scopes, fingerprints).inspect_err(|error| {
+            if matches!(error, Error::Suspended { .. }) {
+                self.options.events.tell(&Event::Refused { caller });
+            }
+        })?;
+        if verdict.grant.newly_short != 0 {
+            let retry_after = verdict.grant.retry_after.unwrap_or_default();
+            self.options.events.tell_exhausted(caller, scopes, verdict.grant.newly_short, retry_after);
+        }
+        Ok(verdict)
     }
 
     /// Probes the keys of a batch that are not deferred.
@@ -90,24 +105,29 @@ impl Inner {
         self.ring.origin(origin.kind(), origin.value())
     }
 
-    /// Everything that pays for a lookup of this caller, the caller first.
-    fn scopes(&self, caller: &Caller, identity: ScopeId) -> Vec<Scope> {
-        let policy = self.ledger.quotas();
+    /// Everything that pays for a lookup of this caller, the caller first, and what may be suspended.
+    pub(super) fn scopes<'a>(&self, caller: &'a Caller, identity: ScopeId) -> Vec<Scope<'a>> {
         let mut scopes = Vec::with_capacity(caller.origins().len() + 2);
-        scopes.push(Scope { id: identity, quota: policy.caller() });
+        scopes.push(Scope { id: identity, kind: ScopeKind::Caller });
         for origin in caller.origins() {
-            if let Some(quota) = policy.origin(origin.kind()) {
-                scopes.push(Scope { id: self.origin_identity(origin), quota });
-            }
+            scopes.push(Scope { id: self.origin_identity(origin), kind: ScopeKind::Origin(origin.kind()) });
         }
-        if let Some(quota) = policy.everyone() {
-            scopes.push(Scope { id: self.ring.everyone(), quota });
+        if self.ledger.limits_everyone() {
+            scopes.push(Scope { id: self.ring.everyone(), kind: ScopeKind::Everyone });
         }
         scopes
     }
 }
 
 fn check(caller: &Caller, len: usize, limit: usize) -> Result<()> {
+    check_caller(caller)?;
+    if len > limit {
+        return Err(Error::BatchTooLarge { len, limit });
+    }
+    Ok(())
+}
+
+pub(super) fn check_caller(caller: &Caller) -> Result<()> {
     match caller.id().len() {
         0 => return Err(Error::EmptyCaller),
         len if len > Caller::MAX_ID_LEN => return Err(Error::CallerIdTooLong { len }),
@@ -115,9 +135,6 @@ fn check(caller: &Caller, len: usize, limit: usize) -> Result<()> {
     }
     if caller.origins().len() > Caller::MAX_ORIGINS {
         return Err(Error::TooManyOrigins { found: caller.origins().len() });
-    }
-    if len > limit {
-        return Err(Error::BatchTooLarge { len, limit });
     }
     Ok(())
 }

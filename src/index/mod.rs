@@ -1,16 +1,18 @@
 //! Layer 3: the paths of the index, one file each.
 //!
-//! `open` ties the files together, `lookup` answers, `update`, `erase` and `callers` write, `import` and `fold` build
+//! `open` ties the files together, `lookup` answers, `update`, `erase` and `callers` write, `levers` is what an operator does about callers, `import` and `fold` build
 //! segments, `memory` keeps them where lookups find them, `maintain` works in the background, `verify` and `stats` look without changing anything.
 
 mod callers;
 mod commit;
 mod disclosures;
 mod erase;
+mod events;
 mod fold;
 mod group;
 mod import;
 mod inspect;
+mod levers;
 mod lookup;
 mod maintain;
 mod memory;
@@ -41,9 +43,11 @@ use crate::words::{Clock, Error, KeyRing, QuotaPolicy, Result};
 
 pub use disclosures::CompactionReport;
 pub use erase::EraseReport;
+pub use events::Event;
 pub use fold::FoldReport;
 pub use import::{ImportProgress, ImportReport, Importer};
-pub use inspect::{CallerToken, Disclosure, DisclosureQuery, Disclosures, Exposure, Inspector};
+pub use inspect::{CallerToken, Disclosure, DisclosureQuery, Disclosures, Exposure, Inspector, Standing};
+pub use levers::{Budget, ScopeBudget, Subject};
 pub use memory::Memory;
 pub use options::Options;
 pub use reply::{Match, NumberState, Reply};

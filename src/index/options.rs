@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Memory;
+use super::events::{Event, Events};
 use crate::database::DbOptions;
 use crate::disclosures::DisclosureSync;
 use crate::words::{Clock, Error, QuotaPolicy, Result, Secret, SystemClock};
@@ -49,6 +50,7 @@ pub struct Options {
     pub(crate) disclosure_sync: DisclosureSync,
     pub(crate) max_clock_jump: Duration,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) events: Events,
 }
 
 /// What to do where there is no index yet.
@@ -89,6 +91,7 @@ impl Options {
             disclosure_sync: DisclosureSync::Written { sync_within_ms: 10 },
             max_clock_jump: Duration::from_secs(86_400),
             clock: Arc::new(SystemClock::default()),
+            events: Events::default(),
         }
     }
 
@@ -285,6 +288,14 @@ impl Options {
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Calls this when a budget runs short, somebody is suspended, or a suspended caller asks (see [`Event`]). It runs in
+    /// the thread of the lookup, with no lock held: it should be quick. A panic in it is that lookup's.
+    #[must_use]
+    pub fn on_event(mut self, callback: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.events = Events::to(callback);
         self
     }
 

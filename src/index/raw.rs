@@ -4,7 +4,7 @@
 //! It counts and names nobody, so that even a build with the feature has no way from a number to an account.
 
 use super::Index;
-use crate::ledger::{Ledger, LedgerSizes, Scope};
+use crate::ledger::{Ledger, LedgerSizes, Scope, ScopeKind};
 use crate::words::{Caller, CallerKeys, Key, PhoneHash, Purpose, Result};
 
 /// Keys of a batch, ready to be probed.
@@ -53,8 +53,8 @@ impl Index {
         PreparedCaller(self.inner.ring.caller(caller.id()))
     }
 
-    fn scope_of(&self, caller: PreparedCaller) -> [Scope; 1] {
-        [Scope { id: caller.0.id, quota: self.inner.ledger.quotas().caller() }]
+    const fn scope_of(caller: PreparedCaller) -> [Scope<'static>; 1] {
+        [Scope { id: caller.0.id, kind: ScopeKind::Caller }]
     }
 
     /// Charges a number to each of these callers, and makes all of it durable in one commit.
@@ -62,7 +62,7 @@ impl Index {
     /// # Errors
     /// As [`Index::lookup`]'s of the ledger.
     pub fn raw_charge_all(&self, callers: &[PreparedCaller], numbers: u64) -> Result<()> {
-        let scopes: Vec<Scope> = callers.iter().flat_map(|caller| self.scope_of(*caller)).collect();
+        let scopes: Vec<Scope<'_>> = callers.iter().flat_map(|caller| Self::scope_of(*caller)).collect();
         self.inner.ledger.pay_apart(&scopes, numbers)
     }
 
@@ -71,7 +71,7 @@ impl Index {
     /// # Errors
     /// As [`Index::lookup`]'s of the ledger.
     pub fn raw_pay(&self, caller: PreparedCaller, numbers: u64) -> Result<u64> {
-        self.inner.ledger.pay_now(&self.scope_of(caller), numbers)
+        self.inner.ledger.pay_now(&Self::scope_of(caller), numbers)
     }
 
     /// The whole part of the ledger in a lookup: fingerprints, novelty, charge. Returns how many were charged.
@@ -81,7 +81,7 @@ impl Index {
     pub fn raw_charge(&self, caller: PreparedCaller, keys: &PreparedKeys) -> Result<u64> {
         let mut fingerprints = Vec::with_capacity(keys.0.len());
         self.inner.ring.fingerprints_of(&caller.0, &keys.0, &mut fingerprints);
-        Ok(self.inner.ledger.charge(&self.scope_of(caller), &fingerprints)?.grant.granted)
+        Ok(self.inner.ledger.charge(&Self::scope_of(caller), &fingerprints)?.grant.granted)
     }
 
     /// Transactions of the ledger so far.

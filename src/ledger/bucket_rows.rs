@@ -1,7 +1,7 @@
 //! Buckets in the file.
 
 use bincode::{Decode, Encode};
-use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
 use super::ScopeId;
 use crate::database::{Db, decode, encode};
@@ -11,48 +11,68 @@ const NAME: &str = "buckets";
 /// Identity of a scope to its bucket.
 const BUCKETS: TableDefinition<'_, ScopeId, &[u8]> = TableDefinition::new(NAME);
 
-/// A bucket on disk: everything before its moment counts as spent. The policy version says under which refill it was
+/// A bucket on disk: everything before its moment counts as spent. The version says under which quotas it was
 /// computed.
 #[derive(Encode, Decode)]
 enum BucketRow {
     V1 { tat_ns: u64, policy_version: u32 },
 }
 
-/// Hands what the file says of each scope to `found`; of one that it does not know, that nothing was spent.
+/// What the file says of a scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct BucketState {
+    pub(super) id: ScopeId,
+    /// Everything before this moment counts as spent.
+    pub(super) tat_ns: u64,
+    /// The version of the quotas that it was computed under.
+    pub(super) version: u32,
+}
+
+impl BucketState {
+    /// A scope that the file does not know spent nothing, ever.
+    const fn unknown(id: ScopeId) -> Self {
+        Self { id, tat_ns: 0, version: 0 }
+    }
+}
+
+/// Hands what the file says of each scope to `found`.
 pub(super) fn read(
     db: &Db,
     txn: &ReadTransaction,
     scopes: impl Iterator<Item = (usize, ScopeId)>,
-    mut found: impl FnMut(usize, u64),
+    mut found: impl FnMut(usize, BucketState),
 ) -> Result<()> {
     let table = match txn.open_table(BUCKETS) {
         Err(TableError::TableDoesNotExist(_)) => {
-            scopes.for_each(|(scope, _)| found(scope, 0));
+            scopes.for_each(|(scope, id)| found(scope, BucketState::unknown(id)));
             return Ok(());
         }
         other => other.map_err(db.error("open the buckets"))?,
     };
     for (scope, id) in scopes {
-        let row = table.get(id).map_err(db.error("read a bucket"))?;
-        let row = row.map(|row| decode(row.value(), NAME, db.path())).transpose()?;
-        found(scope, row.map_or(0, |BucketRow::V1 { tat_ns, .. }| tat_ns));
+        found(scope, get(db, &table, id)?);
     }
     Ok(())
 }
 
-/// Writes buckets. Of several states of one scope the last is kept, so they come sorted.
-pub(super) fn write(
-    db: &Db,
-    txn: &WriteTransaction,
-    policy_version: u32,
-    buckets: &[(ScopeId, u64)],
-) -> Result<()> {
+/// What the file says of one scope, to change it.
+pub(super) fn read_one(db: &Db, txn: &WriteTransaction, id: ScopeId) -> Result<BucketState> {
+    get(db, &txn.open_table(BUCKETS).map_err(db.error("open the buckets"))?, id)
+}
+
+fn get(db: &Db, table: &impl ReadableTable<ScopeId, &'static [u8]>, id: ScopeId) -> Result<BucketState> {
+    let row = table.get(id).map_err(db.error("read a bucket"))?;
+    let Some(row) = row else { return Ok(BucketState::unknown(id)) };
+    let BucketRow::V1 { tat_ns, policy_version: version } = decode(row.value(), NAME, db.path())?;
+    Ok(BucketState { id, tat_ns, version })
+}
+
+/// Writes buckets.
+pub(super) fn write(db: &Db, txn: &WriteTransaction, buckets: &[BucketState]) -> Result<()> {
     let mut table = txn.open_table(BUCKETS).map_err(db.error("open the buckets"))?;
-    for (i, (id, tat_ns)) in buckets.iter().enumerate() {
-        if buckets.get(i + 1).is_some_and(|(next, _)| next == id) {
-            continue;
-        }
-        let bytes = encode(&BucketRow::V1 { tat_ns: *tat_ns, policy_version }, NAME, db.path())?;
+    for BucketState { id, tat_ns, version } in buckets {
+        let row = BucketRow::V1 { tat_ns: *tat_ns, policy_version: *version };
+        let bytes = encode(&row, NAME, db.path())?;
         table.insert(id, bytes.as_slice()).map_err(db.error("write a bucket"))?;
     }
     Ok(())

@@ -1,22 +1,25 @@
 //! The buckets in memory: a bounded, sharded, flat table, and the charge that needs no disk.
 //!
 //! A bucket keeps three moments. `tat_ns` is what was spent. `durable_ns`, at or behind which everything may be
-//! spent without a write, is what the file says, or less. `wanted_ns` is what was handed to a commit. Spending moves
+//! spent without a write, is what the file says, or less. `wanted_ns` is what a commit has to make durable. Spending moves
 //! `tat_ns` at once, under the lock, so two charges never spend the same unit, whether or not either is durable yet.
 //!
-//! Several shards are locked in the order of their numbers and none is held during a commit or a read of the file.
-//! A bucket that waits for a commit stays in memory; any other may be evicted, which forgets what was left of its
-//! lease: the file counts that as spent.
+//! Several shards are locked in the order of their numbers and none is held during a commit or a read of the file, except
+//! the one of a scope that an operator changes. A bucket that waits for a commit stays in memory; any other may be
+//! evicted, which forgets what was left of its lease: the file counts that as spent.
 
 use std::array;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::bucket_rows::BucketState;
+use super::quotas::Quotas;
+use super::standing::Standing;
 use super::table::{Bucket, Table};
 use super::{Grant, Scope, ScopeId};
 use crate::quota;
-use crate::words::Caller;
+use crate::words::{Caller, Quota};
 
 /// Most scopes of a charge: a caller, its origins, everyone.
 pub(super) const MAX_SCOPES: usize = Caller::MAX_ORIGINS + 2;
@@ -39,35 +42,38 @@ pub(super) struct Buckets {
 pub(super) enum Attempt {
     /// Some buckets are not in memory. Read these, and hand what the file says to the next attempt.
     Missing(Loaded),
-    /// Decided, and spent. Nothing may be revealed before the advances, if there are any, are durable.
+    /// The quotas were changed meanwhile: take the new ones.
+    Stale,
+    /// A scope is suspended: the one at this position. Nothing was spent.
+    Suspended(usize),
+    /// Decided, and spent. Nothing may be revealed before the file holds what these scopes want, if there are any.
     Decided(Grant, Advances),
 }
 
-/// States for the file to hold before what they pay for is revealed.
-pub(super) type Advances = Vec<(ScopeId, u64)>;
+/// Scopes whose state the file has to hold before what they paid for is revealed.
+pub(super) type Advances = Vec<ScopeId>;
 
 /// For each scope of a charge: how often its table had forgotten buckets like it, and what the file says since. Empty
 /// at the first attempt, which as a rule is the last.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Loaded(Vec<Option<Load>>);
 
-#[derive(Clone, Copy)]
 struct Load {
     evictions: u32,
-    durable_ns: Option<u64>,
+    found: Option<(BucketState, Standing)>,
 }
 
 impl Loaded {
     /// Which scopes to read.
     pub(super) fn missing(&self) -> impl Iterator<Item = usize> {
-        let missing = |load: &Option<Load>| load.is_some_and(|load| load.durable_ns.is_none());
+        let missing = |load: &Option<Load>| load.as_ref().is_some_and(|load| load.found.is_none());
         self.0.iter().enumerate().filter_map(move |(i, load)| missing(load).then_some(i))
     }
 
     /// What the file says of a scope.
-    pub(super) fn fill(&mut self, scope: usize, durable_ns: u64) {
+    pub(super) fn fill(&mut self, scope: usize, state: BucketState, standing: Standing) {
         if let Some(Some(load)) = self.0.get_mut(scope) {
-            load.durable_ns = Some(durable_ns);
+            load.found = Some((state, standing));
         }
     }
 }
@@ -84,6 +90,17 @@ impl Locked<'_> {
     }
 }
 
+/// One scope of a charge: where its bucket is, what it spent, what it may spend.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Payer {
+    place: usize,
+    pub(super) tat_ns: u64,
+    /// A scope without a quota pays nothing.
+    pub(super) quota: Option<Quota>,
+    is_short: bool,
+    is_suspended: bool,
+}
+
 impl Buckets {
     /// Room for about so many buckets.
     pub(super) fn new(capacity: usize, max_lease: u64) -> Self {
@@ -94,7 +111,7 @@ impl Buckets {
     }
 
     /// Locks the shards of these scopes, lowest first.
-    fn lock(&self, scopes: &[Scope]) -> Locked<'_> {
+    fn lock(&self, scopes: &[Scope<'_>]) -> Locked<'_> {
         let mut guards: [_; MAX_SCOPES] = array::from_fn(|_| None);
         let shard = |number: usize| self.shards.get(number).map(|shard| (number, shard.lock()));
         if let ([scope], [guard, ..]) = (scopes, &mut guards) {
@@ -115,105 +132,202 @@ impl Buckets {
     }
 
     /// Charges up to `want` numbers to all scopes alike, if their buckets are in memory.
-    pub(super) fn charge(&self, scopes: &[Scope], now_ns: u64, want: u64, loaded: &Loaded) -> Attempt {
+    pub(super) fn charge(
+        &self,
+        scopes: &[Scope<'_>],
+        quotas: &Quotas,
+        now_ns: u64,
+        want: u64,
+        loaded: Loaded,
+    ) -> Attempt {
         let mut locked = self.lock(scopes);
-        for (scope, load) in scopes.iter().zip(&loaded.0) {
-            let (Some(Load { evictions, durable_ns: Some(durable_ns) }), Some(table)) =
-                (load, locked.table(scope.id))
-            else {
-                continue;
-            };
-            // If the bucket was there in between and went again, the file may say more by now.
-            if table.evictions(scope.id) == *evictions && table.find(scope.id).is_none() {
-                table.insert(scope.id, *durable_ns);
-            }
+        let payers = match payers(&mut locked, scopes, quotas, now_ns, loaded) {
+            Ok(payers) => payers,
+            Err(attempt) => return attempt,
+        };
+        if let Some(at) = payers.iter().position(|payer| payer.is_suspended) {
+            return Attempt::Suspended(at);
         }
-        let mut tats = [0; MAX_SCOPES];
-        let mut places = [0; MAX_SCOPES];
-        for ((scope, tat), place) in scopes.iter().zip(&mut tats).zip(&mut places) {
-            match locked.table(scope.id).and_then(|table| table.find(scope.id)) {
-                Some((at, bucket)) => (*place, *tat) = (at, bucket.tat_ns),
-                None => return Attempt::Missing(missing(&mut locked, scopes)),
-            }
-        }
-        let grant = decide(scopes, &tats, now_ns, want);
+        let mut grant = decide(&payers, now_ns, want);
         let mut advances = Advances::new();
-        if grant.granted > 0 {
-            for (scope, at) in scopes.iter().zip(places) {
-                if let Some(table) = locked.table(scope.id)
-                    && let Some(mut bucket) = table.at(at)
-                {
-                    advances.extend(self.spend(&mut bucket, scope, now_ns, grant.granted));
-                    table.store(at, &bucket);
+        let is_short = grant.granted < want;
+        for (i, (scope, payer)) in scopes.iter().zip(&payers).enumerate() {
+            let Some(quota) = payer.quota else { continue };
+            // Only a scope that could not pay for all of it is short, whichever of them decided.
+            let is_short = match want {
+                0 => payer.is_short,
+                want => is_short && quota::available(payer.tat_ns, now_ns, quota) < want,
+            };
+            if grant.granted == 0 && is_short == payer.is_short {
+                continue;
+            }
+            if let Some(table) = locked.table(scope.id)
+                && let Some(mut bucket) = table.at(payer.place)
+            {
+                if grant.granted > 0 && self.spend(&mut bucket, quota, now_ns, grant.granted) {
+                    advances.push(scope.id);
                 }
+                grant.newly_short |= u16::from(is_short && !payer.is_short) << i;
+                bucket.is_short = is_short;
+                table.store(payer.place, &bucket);
             }
         }
         Attempt::Decided(grant, advances)
     }
 
-    /// Spends from one bucket; returns what the file must say first, if it does not say enough.
-    fn spend(&self, bucket: &mut Bucket, scope: &Scope, now_ns: u64, count: u64) -> Option<(ScopeId, u64)> {
-        bucket.tat_ns = quota::spend(bucket.tat_ns, now_ns, count, scope.quota);
+    /// What each scope spent and may spend, with nothing changed.
+    pub(super) fn look(
+        &self,
+        scopes: &[Scope<'_>],
+        quotas: &Quotas,
+        now_ns: u64,
+        loaded: Loaded,
+    ) -> Result<Vec<(Payer, Standing)>, Attempt> {
+        let mut locked = self.lock(scopes);
+        let payers = payers(&mut locked, scopes, quotas, now_ns, loaded)?;
+        let standing = |id| locked.table(id).and_then(|table| table.standing(id).cloned()).unwrap_or_default();
+        Ok(payers.into_iter().zip(scopes.iter().map(|scope| scope.id).map(standing)).collect())
+    }
+
+    /// Spends from one bucket; true if the file does not say enough for that yet.
+    fn spend(&self, bucket: &mut Bucket, quota: Quota, now_ns: u64, count: u64) -> bool {
+        bucket.tat_ns = quota::spend(bucket.tat_ns, now_ns, count, quota);
         if bucket.tat_ns <= bucket.durable_ns {
-            return None;
+            return false;
         }
         if bucket.tat_ns > bucket.wanted_ns {
-            bucket.wanted_ns = quota::leased(bucket.tat_ns, now_ns, u64::from(bucket.chunk), scope.quota);
+            bucket.wanted_ns = quota::leased(bucket.tat_ns, now_ns, u64::from(bucket.chunk), quota);
             // Twice as much each time: who asks once leaves nothing behind, who asks a lot seldom waits.
             let chunk = (u64::from(bucket.chunk) * 2).max(count).min(self.max_lease);
             bucket.chunk = u32::try_from(chunk).unwrap_or(u32::MAX);
         }
         // If another charge handed the same state to a commit, that one may have ended by now: it is written again.
-        Some((scope.id, bucket.wanted_ns))
+        true
+    }
+
+    /// What the file must hold for these scopes. To be asked by whoever commits, one at a time, so that what a later
+    /// transaction writes is never older than what an earlier one did, whatever order the charges come in.
+    pub(super) fn wanted(&self, ids: &[ScopeId]) -> Vec<BucketState> {
+        // A bucket that was evicted meanwhile was written by another commit: none that waits is evicted.
+        let wanted = |id: &ScopeId| Some(self.shards.get(shard_of(*id))?.lock().find(*id)?.1.state());
+        ids.iter().filter_map(wanted).collect()
     }
 
     /// These states are durable now.
-    pub(super) fn advanced(&self, advances: &[(ScopeId, u64)]) {
-        for (id, durable_ns) in advances {
-            let Some(shard) = self.shards.get(shard_of(*id)) else { continue };
+    pub(super) fn advanced(&self, states: &[BucketState]) {
+        for state in states {
+            let Some(shard) = self.shards.get(shard_of(state.id)) else { continue };
             let mut table = shard.lock();
-            if let Some((at, mut bucket)) = table.find(*id) {
-                bucket.durable_ns = bucket.durable_ns.max(*durable_ns);
+            // After a change of quotas the moment means something else; the next charge writes it again.
+            if let Some((at, mut bucket)) = table.find(state.id).filter(|(_, of)| of.version == state.version) {
+                bucket.durable_ns = bucket.durable_ns.max(state.tat_ns);
                 table.store(at, &bucket);
             }
         }
     }
 
     /// What was spent of every bucket that has a lease worth anything, for a clean close, when no charge is under way.
-    pub(super) fn unspent(&self, now_ns: u64) -> Advances {
-        let mut spent = Advances::new();
+    pub(super) fn unspent(&self, now_ns: u64) -> Vec<BucketState> {
+        let mut spent = Vec::new();
         for shard in &self.shards {
             let with_lease = |bucket: &Bucket| bucket.tat_ns < bucket.durable_ns && now_ns < bucket.durable_ns;
-            spent.extend(shard.lock().iter().filter(with_lease).map(|bucket| (bucket.id, bucket.tat_ns)));
+            let state = |bucket: Bucket| BucketState { tat_ns: bucket.tat_ns, ..bucket.state() };
+            spent.extend(shard.lock().iter().filter(with_lease).map(state));
         }
         spent
     }
+
+    /// Locks the shard of a scope, to change its bucket together with the file. Not to be held for long.
+    pub(super) fn hold(&self, id: ScopeId) -> MutexGuard<'_, Table> {
+        let [first, ..] = &self.shards;
+        self.shards.get(shard_of(id)).unwrap_or(first).lock()
+    }
+}
+
+/// The buckets of a charge, under the quotas of now.
+#[inline]
+fn payers(
+    locked: &mut Locked<'_>,
+    scopes: &[Scope<'_>],
+    quotas: &Quotas,
+    now_ns: u64,
+    loaded: Loaded,
+) -> Result<[Payer; MAX_SCOPES], Attempt> {
+    for (scope, load) in scopes.iter().zip(loaded.0) {
+        let (Some(Load { evictions, found: Some((state, standing)) }), Some(table)) =
+            (load, locked.table(scope.id))
+        else {
+            continue;
+        };
+        // If the bucket was there in between and went again, the file may say more by now.
+        if table.evictions(scope.id) == evictions && table.find(scope.id).is_none() {
+            table.insert(state);
+            if !standing.is_ordinary() {
+                table.set_standing(scope.id, standing);
+            }
+        }
+    }
+    let mut payers = [Payer::default(); MAX_SCOPES];
+    for (scope, payer) in scopes.iter().zip(&mut payers) {
+        let Some((table, (place, mut bucket))) =
+            locked.table(scope.id).and_then(|table| table.find(scope.id).map(|found| (table, found)))
+        else {
+            return Err(Attempt::Missing(missing(locked, scopes)));
+        };
+        if bucket.version != quotas.version {
+            if bucket.version > quotas.version {
+                return Err(Attempt::Stale);
+            }
+            carry(table, (place, &mut bucket), scope, quotas);
+        }
+        let standing = if bucket.has_standing { table.standing(scope.id) } else { None };
+        let own = standing.and_then(|standing| standing.own.as_ref());
+        *payer = Payer {
+            place,
+            tat_ns: bucket.tat_ns,
+            quota: quotas.of(scope.kind, own, now_ns),
+            is_short: bucket.is_short,
+            is_suspended: standing.is_some_and(|standing| standing.suspension.is_some()),
+        };
+    }
+    Ok(payers)
+}
+
+/// Brings a bucket under the quotas of now. What it spent stays spent.
+#[cold]
+fn carry(table: &mut Table, (place, bucket): (usize, &mut Bucket), scope: &Scope<'_>, quotas: &Quotas) {
+    let own = table.standing(scope.id).and_then(|standing| standing.own);
+    let carry = |moment_ns: u64| quotas.carry(scope, own.as_ref(), moment_ns, bucket.version);
+    (bucket.tat_ns, bucket.durable_ns, bucket.wanted_ns) =
+        (carry(bucket.tat_ns), carry(bucket.durable_ns), carry(bucket.wanted_ns));
+    bucket.version = quotas.version;
+    table.store(place, bucket);
 }
 
 /// Which buckets are not in memory, and what to compare when they were read.
 #[cold]
-fn missing(locked: &mut Locked<'_>, scopes: &[Scope]) -> Loaded {
-    let load = |scope: &Scope| {
+fn missing(locked: &mut Locked<'_>, scopes: &[Scope<'_>]) -> Loaded {
+    let load = |scope: &Scope<'_>| {
         let table = locked.table(scope.id).filter(|table| table.find(scope.id).is_none())?;
-        Some(Load { evictions: table.evictions(scope.id), durable_ns: None })
+        Some(Load { evictions: table.evictions(scope.id), found: None })
     };
     Loaded(scopes.iter().map(load).collect())
 }
 
 /// The largest prefix that every scope can pay, what is left after it, and how long the rest takes.
-fn decide(scopes: &[Scope], tats: &[u64], now: u64, want: u64) -> Grant {
-    let buckets = || scopes.iter().zip(tats);
-    let available = |(scope, tat): (&Scope, &u64)| quota::available(*tat, now, scope.quota);
+fn decide(payers: &[Payer; MAX_SCOPES], now: u64, want: u64) -> Grant {
+    let buckets = || payers.iter().filter_map(|payer| Some((payer.tat_ns, payer.quota?)));
+    let available = |(tat, quota): (u64, Quota)| quota::available(tat, now, quota);
     let least = buckets().map(available).min().unwrap_or(0);
     let granted = least.min(want);
     // What a bucket can pay after paying `granted` is exactly that much less.
     let remaining = least - granted;
     let rest = want - granted;
     if rest == 0 {
-        return Grant { granted, remaining, retry_after: None };
+        return Grant { granted, remaining, retry_after: None, newly_short: 0 };
     }
-    let wait = |(scope, tat): (&Scope, &u64)| {
-        quota::wait_ns(quota::spend(*tat, now, granted, scope.quota), now, rest, scope.quota)
-    };
-    Grant { granted, remaining, retry_after: buckets().map(wait).max().map(Duration::from_nanos) }
+    let wait =
+        |(tat, quota): (u64, Quota)| quota::wait_ns(quota::spend(tat, now, granted, quota), now, rest, quota);
+    let retry_after = buckets().map(wait).max().map(Duration::from_nanos);
+    Grant { granted, remaining, retry_after, newly_short: 0 }
 }

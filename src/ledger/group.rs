@@ -126,8 +126,9 @@ mod tests {
             for worker in 0..16_u8 {
                 let (group, durable, commits) = (&group, &durable, &commits);
                 scope.spawn(move || {
-                    for i in 0..200 {
-                        let row = ([worker; 16], i);
+                    for i in 0..200_u8 {
+                        let mut row = [worker; 16];
+                        row[15] = i;
                         let commit = |rows: Advances| {
                             thread::sleep(Duration::from_micros(50));
                             commits.fetch_add(1, Ordering::Relaxed);
@@ -158,7 +159,7 @@ mod tests {
                     .map(|i| {
                         scope.spawn({
                             let group = &group;
-                            move || group.commit(vec![([0; 16], i)], fail)
+                            move || group.commit(vec![[i; 16]], fail)
                         })
                     })
                     .collect();

@@ -6,14 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use redb::WriteTransaction;
 
 use super::buckets::{Advances, Attempt, Buckets, Loaded, MAX_SCOPES};
 use super::group::{Group, Outcome};
 use super::memory::Memory;
+use super::quotas::Quotas;
+use super::standing::{self, Standing};
 use super::time::LedgerTime;
-use super::{FILE_NAME, Grant, Ledger, LedgerState, Scope, ScopeId, Verdict, bucket_rows, disclosures, state};
+use super::{
+    FILE_NAME, Grant, Ledger, LedgerState, Scope, ScopeId, ScopeKind, Verdict, bucket_rows, disclosures,
+    policy_rows, state,
+};
 use crate::database::{Db, DbOptions};
 use crate::words::{AccountId, Clock, Error, QuotaPolicy, Result};
 
@@ -46,8 +52,12 @@ pub(crate) struct RedbLedger {
     committer: Mutex<Committer>,
     /// The first failed commit. From then on nothing is revealed.
     poison: OnceLock<String>,
-    /// Apart from the state, so that nobody waits for a commit to read it.
-    policy: Arc<QuotaPolicy>,
+    /// Replaced as a whole, by whoever holds `changing`.
+    pub(super) quotas: ArcSwap<Quotas>,
+    /// One change of the policy at a time. Locked before the committer.
+    pub(super) changing: Mutex<()>,
+    /// Scopes that are suspended or have a quota of their own. Only if there are any, one more table is read.
+    pub(super) standings: AtomicU64,
     /// Transactions so far, readable while one is under way.
     commits: AtomicU64,
     /// The snapshot version of the index, to be written down with the next transaction.
@@ -83,11 +93,14 @@ impl RedbLedger {
             return Err(Error::LedgerMissing { path });
         }
         let db = Db::open(&path, options.database, "an unlisted ledger")?;
-        let state = db.read(|txn| state::read(&db, txn))?;
+        let (state, eras, standings) =
+            db.read(|txn| Ok((state::read(&db, txn)?, policy_rows::read(&db, txn)?, standing::count(&db, txn)?)))?;
         Ok(Self {
             time: LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump),
             poison: OnceLock::new(),
-            policy: Arc::new(state.policy.clone()),
+            quotas: ArcSwap::from_pointee(Quotas::new(state.policy_version, state.policy.clone(), eras)),
+            changing: Mutex::new(()),
+            standings: AtomicU64::new(standings),
             commits: AtomicU64::new(state.commits),
             index_version: AtomicU64::new(state.index_version),
             committer: Mutex::new(Committer { state, is_at_it: false }),
@@ -119,9 +132,9 @@ impl RedbLedger {
         self.index_version.fetch_max(version, Ordering::Relaxed);
     }
 
-    /// The quotas in force, without a share in them.
-    pub(crate) fn quotas(&self) -> &QuotaPolicy {
-        &self.policy
+    /// Is there a quota for everyone together?
+    pub(crate) fn limits_everyone(&self) -> bool {
+        self.quotas.load().policy().everyone().is_some()
     }
 
     /// Transactions so far.
@@ -134,7 +147,7 @@ impl RedbLedger {
     pub(crate) fn settle(&self) -> Result<()> {
         let spent = self.buckets.unspent(self.time.ledger_ns());
         for part in spent.chunks(SETTLED_AT_ONCE) {
-            self.commit(|txn, state| bucket_rows::write(&self.db, txn, state.policy_version, part))?;
+            self.commit(|txn, _| bucket_rows::write(&self.db, txn, part))?;
         }
         self.write_novelty()?;
         self.commit(|_, _| Ok(()))
@@ -200,7 +213,10 @@ impl RedbLedger {
     }
 
     /// One durable transaction, or a poisoned ledger: after a failed write what is on disk is not known.
-    fn commit<T>(&self, work: impl FnOnce(&WriteTransaction, &mut LedgerState) -> Result<T>) -> Result<T> {
+    pub(super) fn commit<T>(
+        &self,
+        work: impl FnOnce(&WriteTransaction, &mut LedgerState) -> Result<T>,
+    ) -> Result<T> {
         let mut committer = self.committer.lock();
         self.check_poison()?;
         if std::mem::replace(&mut committer.is_at_it, true) {
@@ -237,12 +253,14 @@ impl RedbLedger {
     }
 
     /// Charges up to `want` numbers to all scopes alike; durable when it returns.
-    pub(super) fn pay(&self, scopes: &[Scope], now_ns: u64, want: u64) -> Result<Grant> {
+    pub(super) fn pay(&self, scopes: &[Scope<'_>], now_ns: u64, want: u64) -> Result<Grant> {
         let mut loaded = Loaded::default();
         let (grant, advances) = loop {
-            match self.buckets.charge(scopes, now_ns, want, &loaded) {
+            match self.buckets.charge(scopes, &self.quotas.load(), now_ns, want, std::mem::take(&mut loaded)) {
                 Attempt::Decided(grant, advances) => break (grant, advances),
                 Attempt::Missing(missing) => loaded = self.load(scopes, missing)?,
+                Attempt::Stale => {}
+                Attempt::Suspended(at) => return Err(suspended(scopes, at)),
             }
         };
         if !advances.is_empty() {
@@ -255,29 +273,53 @@ impl RedbLedger {
         Ok(grant)
     }
 
-    pub(super) fn load(&self, scopes: &[Scope], mut missing: Loaded) -> Result<Loaded> {
-        let wanted = missing.clone();
-        let ids = wanted.missing().filter_map(|at| scopes.get(at).map(|scope| (at, scope.id)));
-        self.db
-            .read(|txn| bucket_rows::read(&self.db, txn, ids, |at, durable_ns| missing.fill(at, durable_ns)))?;
+    /// Reads what the file says of scopes that are not in memory.
+    pub(super) fn load(&self, scopes: &[Scope<'_>], mut missing: Loaded) -> Result<Loaded> {
+        let wanted: Vec<usize> = missing.missing().collect();
+        let ids = wanted.into_iter().filter_map(|at| scopes.get(at).map(|scope| (at, scope.id)));
+        let has_standings = self.standings.load(Ordering::Acquire) > 0;
+        self.db.read(|txn| {
+            let mut found = Vec::with_capacity(scopes.len());
+            bucket_rows::read(&self.db, txn, ids, |at, state| found.push((at, state)))?;
+            for (at, state) in found {
+                let standing = match has_standings {
+                    true => standing::read(&self.db, txn, state.id)?,
+                    false => Standing::default(),
+                };
+                missing.fill(at, state, standing);
+            }
+            Ok(())
+        })?;
         Ok(missing)
     }
 
     /// Makes the states of many charges durable together.
     pub(super) fn advance(&self, mut advances: Advances) -> Result<()> {
         advances.sort_unstable();
-        self.commit(|txn, state| {
-            bucket_rows::write(&self.db, txn, state.policy_version, &advances)?;
+        advances.dedup();
+        let states = self.commit(|txn, _| {
+            // Only now: no other transaction is under way, and what an earlier one wrote was wanted earlier.
+            let states = self.buckets.wanted(&advances);
+            bucket_rows::write(&self.db, txn, &states)?;
             // What waits long enough goes along.
-            if self.memory.is_full() { self.memory.write(&self.db, txn) } else { Ok(()) }
+            if self.memory.is_full() {
+                self.memory.write(&self.db, txn)?;
+            }
+            Ok(states)
         })?;
-        self.buckets.advanced(&advances);
+        self.buckets.advanced(&states);
         Ok(())
     }
 }
 
+#[cold]
+fn suspended(scopes: &[Scope<'_>], at: usize) -> Error {
+    let scope = scopes.get(at).map_or(ScopeKind::Caller, |scope| scope.kind).name();
+    Error::Suspended { scope: scope.to_owned() }
+}
+
 impl Ledger for RedbLedger {
-    fn charge(&self, scopes: &[Scope], fingerprints: &[u32]) -> Result<Verdict> {
+    fn charge(&self, scopes: &[Scope<'_>], fingerprints: &[u32]) -> Result<Verdict> {
         self.check_poison()?;
         debug_assert!(scopes.len() <= MAX_SCOPES);
         let now_ns = self.time.ledger_ns();
@@ -303,6 +345,6 @@ impl Ledger for RedbLedger {
     }
 
     fn policy(&self) -> Arc<QuotaPolicy> {
-        self.policy.clone()
+        self.quotas.load().policy().clone()
     }
 }

@@ -23,14 +23,17 @@ pub struct LedgerSizes {
 
 impl RedbLedger {
     /// Charges every scope apart, all in one commit.
-    pub(crate) fn pay_apart(&self, scopes: &[Scope], count: u64) -> Result<()> {
+    pub(crate) fn pay_apart(&self, scopes: &[Scope<'_>], count: u64) -> Result<()> {
         let now_ns = self.time.ledger_ns();
         let mut all = Vec::new();
         for scope in scopes {
             let mut loaded = Loaded::default();
             loop {
-                match self.buckets.charge(&[*scope], now_ns, count, &loaded) {
-                    Attempt::Missing(missing) => loaded = self.load(&[*scope], missing)?,
+                let scope = std::slice::from_ref(scope);
+                match self.buckets.charge(scope, &self.quotas.load(), now_ns, count, std::mem::take(&mut loaded)) {
+                    Attempt::Missing(missing) => loaded = self.load(scope, missing)?,
+                    Attempt::Stale => {}
+                    Attempt::Suspended(_) => break,
                     Attempt::Decided(_, advances) => {
                         all.extend(advances);
                         break;
@@ -42,7 +45,7 @@ impl RedbLedger {
     }
 
     /// Charges without novelty.
-    pub(crate) fn pay_now(&self, scopes: &[Scope], count: u64) -> Result<u64> {
+    pub(crate) fn pay_now(&self, scopes: &[Scope<'_>], count: u64) -> Result<u64> {
         Ok(self.pay(scopes, self.time.ledger_ns(), count)?.granted)
     }
 

@@ -55,26 +55,27 @@ struct RowV1 {
     epoch: u64,
     commits: u64,
     index_version: u64,
-    /// Scope, burst, nanoseconds per number.
-    quotas: Vec<(String, u64, u64)>,
+    quotas: QuotaRows,
     policy_version: u32,
     ledger_ns: u64,
     wall_ms: u64,
 }
 
+/// Scope, burst, nanoseconds per number.
+pub(super) type QuotaRows = Vec<(String, u64, u64)>;
+
 const CALLER: &str = "caller";
 const EVERYONE: &str = "everyone";
 
-fn quota_rows(policy: &QuotaPolicy) -> Vec<(String, u64, u64)> {
+pub(super) fn quota_rows(policy: &QuotaPolicy) -> QuotaRows {
     let row = |scope: &str, quota: Quota| (scope.to_owned(), quota.burst(), quota.interval_ns());
     let origins = policy.origins().map(|(kind, quota)| row(kind, quota));
     let everyone = policy.everyone().map(|quota| row(EVERYONE, quota));
     std::iter::once(row(CALLER, policy.caller())).chain(origins).chain(everyone).collect()
 }
 
-fn policy(rows: &[(String, u64, u64)], db: &Db) -> Result<QuotaPolicy> {
-    let damaged =
-        || Error::DamagedRow { path: db.path().to_owned(), table: NAME, reason: "a quota is impossible" };
+pub(super) fn read_policy(rows: &QuotaRows, table: &'static str, db: &Db) -> Result<QuotaPolicy> {
+    let damaged = || Error::DamagedRow { path: db.path().to_owned(), table, reason: "a quota is impossible" };
     let quota = |burst, interval| Quota::from_parts(burst, interval).map_err(|_| damaged());
     let (_, burst, interval) = rows.iter().find(|(scope, ..)| scope == CALLER).ok_or_else(damaged)?;
     let mut policy = QuotaPolicy::of_caller(quota(*burst, *interval)?);
@@ -121,7 +122,7 @@ pub(super) fn read(db: &Db, txn: &ReadTransaction) -> Result<LedgerState> {
         epoch: row.epoch,
         commits: row.commits,
         index_version: row.index_version,
-        policy: policy(&row.quotas, db)?,
+        policy: read_policy(&row.quotas, NAME, db)?,
         policy_version: row.policy_version,
         mark: Mark { ledger_ns: row.ledger_ns, wall_ms: row.wall_ms },
     })

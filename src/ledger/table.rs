@@ -1,6 +1,10 @@
 //! One shard of the buckets in memory: open addressing in one allocation, and a clock hand that evicts.
 
+use std::collections::HashMap;
+
 use super::ScopeId;
+use super::bucket_rows::BucketState;
+use super::standing::Standing;
 use crate::disk::{LINE, Lines};
 
 /// Slots that a hand looks at before it takes what it can get.
@@ -8,6 +12,12 @@ const MAX_LOOKS: usize = 64;
 /// Eviction counters of a table.
 const COUNTERS: usize = 64;
 const MIN_SLOTS: usize = 16;
+
+/// Bits of a slot's flags.
+const IN_USE: u8 = 1;
+const RECENT: u8 = 2;
+const SHORT: u8 = 4;
+const STANDING: u8 = 8;
 
 /// A bucket in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +31,12 @@ pub(super) struct Bucket {
     pub(super) wanted_ns: u64,
     /// Numbers that the next lease is ahead.
     pub(super) chunk: u32,
+    /// The version of the quotas that its moments were computed under.
+    pub(super) version: u32,
+    /// Did it have to leave numbers out the last time?
+    pub(super) is_short: bool,
+    /// Has the table a standing of this scope?
+    pub(super) has_standing: bool,
     /// Was it asked for since the hand came by?
     recent: bool,
 }
@@ -36,8 +52,10 @@ impl Bucket {
     fn of(slot: &[u8; LINE]) -> Option<Self> {
         let (id, rest) = slot.split_first_chunk::<16>()?;
         let (words, _) = rest.as_chunks::<8>();
-        let [tat_ns, durable_ns, wanted_ns, [c0, c1, c2, c3, in_use, recent, ..], ..] = words else { return None };
-        if *in_use == 0 {
+        let [tat_ns, durable_ns, wanted_ns, [c0, c1, c2, c3, v0, v1, v2, v3], [flags, ..], ..] = words else {
+            return None;
+        };
+        if flags & IN_USE == 0 {
             return None;
         }
         Some(Self {
@@ -46,7 +64,10 @@ impl Bucket {
             durable_ns: u64::from_le_bytes(*durable_ns),
             wanted_ns: u64::from_le_bytes(*wanted_ns),
             chunk: u32::from_le_bytes([*c0, *c1, *c2, *c3]),
-            recent: *recent != 0,
+            version: u32::from_le_bytes([*v0, *v1, *v2, *v3]),
+            is_short: flags & SHORT != 0,
+            has_standing: flags & STANDING != 0,
+            recent: flags & RECENT != 0,
         })
     }
 
@@ -54,13 +75,21 @@ impl Bucket {
     fn put(&self, slot: &mut [u8; LINE]) {
         let Some((id, rest)) = slot.split_first_chunk_mut::<16>() else { return };
         let (words, _) = rest.as_chunks_mut::<8>();
-        let [tat_ns, durable_ns, wanted_ns, last, ..] = words else { return };
+        let [tat_ns, durable_ns, wanted_ns, numbers, [flags, ..], ..] = words else { return };
         *id = self.id;
         *tat_ns = self.tat_ns.to_le_bytes();
         *durable_ns = self.durable_ns.to_le_bytes();
         *wanted_ns = self.wanted_ns.to_le_bytes();
-        let [c0, c1, c2, c3] = self.chunk.to_le_bytes();
-        *last = [c0, c1, c2, c3, 1, u8::from(self.recent), 0, 0];
+        let ([c0, c1, c2, c3], [v0, v1, v2, v3]) = (self.chunk.to_le_bytes(), self.version.to_le_bytes());
+        *numbers = [c0, c1, c2, c3, v0, v1, v2, v3];
+        let flag = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
+        *flags =
+            IN_USE | flag(self.recent, RECENT) | flag(self.is_short, SHORT) | flag(self.has_standing, STANDING);
+    }
+
+    /// What the file must hold before what was spent is revealed.
+    pub(super) fn state(&self) -> BucketState {
+        BucketState { id: self.id, tat_ns: self.wanted_ns.max(self.durable_ns), version: self.version }
     }
 }
 
@@ -73,12 +102,21 @@ pub(super) struct Table {
     /// How often a bucket of a group of identities was evicted: who reads a bucket from the file without the lock
     /// sees from it whether what it read may be old.
     evictions: [u32; COUNTERS],
+    /// Of buckets that have one: few.
+    standings: HashMap<ScopeId, Standing>,
 }
 
 impl Table {
     /// A table of at most about `capacity` buckets.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { slots: Lines::zeroed(0), used: 0, capacity: capacity.max(1), hand: 0, evictions: [0; COUNTERS] }
+        Self {
+            slots: Lines::zeroed(0),
+            used: 0,
+            capacity: capacity.max(1),
+            hand: 0,
+            evictions: [0; COUNTERS],
+            standings: HashMap::new(),
+        }
     }
 
     /// The bucket and its place, if it is in memory. Places change with insertions only.
@@ -114,16 +152,36 @@ impl Table {
         self.evictions.get(group(id)).copied().unwrap_or_default()
     }
 
+    /// What an operator decided about a scope.
+    pub(super) fn standing(&self, id: ScopeId) -> Option<&Standing> {
+        self.standings.get(&id)
+    }
+
+    /// Sets it for a bucket that is there.
+    pub(super) fn set_standing(&mut self, id: ScopeId, standing: Standing) {
+        let Some((at, bucket)) = self.find(id) else { return };
+        let has_standing = !standing.is_ordinary();
+        if has_standing {
+            self.standings.insert(id, standing);
+        } else {
+            self.standings.remove(&id);
+        }
+        self.store(at, &Bucket { has_standing, ..bucket });
+    }
+
     /// Adds a bucket that is not there, as the file says it is.
-    pub(super) fn insert(&mut self, id: ScopeId, durable_ns: u64) {
+    pub(super) fn insert(&mut self, state: BucketState) {
         if self.used >= self.capacity {
             self.evict();
         }
         if self.slots.len() * 3 < (self.used + 1) * 4 {
             self.grow();
         }
-        let (tat_ns, wanted_ns) = (durable_ns, durable_ns);
-        self.put(&Bucket { id, tat_ns, durable_ns, wanted_ns, recent: true, chunk: 0 });
+        let BucketState { id, tat_ns, version } = state;
+        let (durable_ns, wanted_ns) = (tat_ns, tat_ns);
+        let (is_short, has_standing) = (false, false);
+        let recent = true;
+        self.put(&Bucket { id, tat_ns, durable_ns, wanted_ns, chunk: 0, version, is_short, has_standing, recent });
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Bucket> {
@@ -187,6 +245,9 @@ impl Table {
         if let Some(counter) = self.evictions.get_mut(group(gone.id)) {
             *counter = counter.wrapping_add(1);
         }
+        if gone.has_standing {
+            self.standings.remove(&gone.id);
+        }
         self.used -= 1;
         let mask = self.mask();
         let mut at = hole;
@@ -228,6 +289,10 @@ mod tests {
         *blake3::hash(&i.to_le_bytes()).as_bytes().first_chunk().unwrap()
     }
 
+    fn insert(table: &mut Table, id: ScopeId, tat_ns: u64) {
+        table.insert(BucketState { id, tat_ns, version: 1 });
+    }
+
     fn wait(table: &mut Table, id: ScopeId) {
         let (at, bucket) = table.find(id).unwrap();
         table.store(at, &Bucket { wanted_ns: 6, ..bucket });
@@ -235,11 +300,26 @@ mod tests {
 
     #[test]
     fn a_bucket_round_trips_through_its_line() {
-        let bucket = Bucket { id: id(7), tat_ns: 1, durable_ns: 2, wanted_ns: 3, chunk: 4, recent: true };
         let mut line = [0; LINE];
         assert_eq!(Bucket::of(&line), None);
-        bucket.put(&mut line);
-        assert_eq!(Bucket::of(&line), Some(bucket));
+        for flags in 0..8 {
+            let [is_short, has_standing, recent] = [1, 2, 4].map(|bit| flags & bit != 0);
+            let moments = (1, 2, 3);
+            let (tat_ns, durable_ns, wanted_ns) = moments;
+            let bucket = Bucket {
+                id: id(7),
+                tat_ns,
+                durable_ns,
+                wanted_ns,
+                chunk: 4,
+                version: 5,
+                is_short,
+                has_standing,
+                recent,
+            };
+            bucket.put(&mut line);
+            assert_eq!(Bucket::of(&line), Some(bucket));
+        }
     }
 
     #[test]
@@ -247,7 +327,7 @@ mod tests {
         let mut table = Table::new(1_000);
         for i in 0..1_000 {
             assert!(table.find(id(i)).is_none());
-            table.insert(id(i), i);
+            insert(&mut table, id(i), i);
         }
         assert!((0..1_000).all(|i| table.find(id(i)).unwrap().1.durable_ns == i));
         let mut model: BTreeMap<ScopeId, u64> = (0..1_000).map(|i| (id(i), i)).collect();
@@ -255,7 +335,7 @@ mod tests {
         let mut gone = BTreeSet::new();
         for i in 1_000..20_000 {
             let before: u32 = table.evictions.iter().sum();
-            table.insert(id(i), i);
+            insert(&mut table, id(i), i);
             model.insert(id(i), i);
             assert_eq!(table.evictions.iter().sum::<u32>(), before + 1);
             for i in 0..100 {
@@ -278,15 +358,15 @@ mod tests {
     fn a_bucket_that_waits_for_a_commit_is_never_forgotten() {
         let mut table = Table::new(10);
         for i in 0..8 {
-            table.insert(id(i), 5);
+            insert(&mut table, id(i), 5);
             wait(&mut table, id(i));
         }
-        (8..500).for_each(|i| table.insert(id(i), 5));
+        (8..500).for_each(|i| insert(&mut table, id(i), 5));
         assert!((0..8).all(|i| table.find(id(i)).is_some()));
         assert!(table.used <= 11);
         // If all wait, the table grows past its capacity.
         (1_000..1_100).for_each(|i| {
-            table.insert(id(i), 5);
+            insert(&mut table, id(i), 5);
             wait(&mut table, id(i));
         });
         assert!((1_000..1_100).all(|i| table.find(id(i)).is_some()));

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::{
-    Caller, EmailError, OriginError, ParseAccountError, ParseQuotaError, SecretError, UnknownPurpose, VersionError,
+    Caller, EmailError, OriginError, ParseAccountError, ParseQuotaError, SecretError, Suspension, UnknownPurpose,
+    VersionError,
 };
 use crate::phone::E164Error;
 
@@ -178,6 +179,18 @@ pub enum Error {
         len: usize,
         /// The bound.
         limit: usize,
+    },
+    /// The caller, or an origin that it comes through, is suspended. Nothing was charged.
+    #[error("the {scope} is suspended and may not look anything up")]
+    Suspended {
+        /// `caller`, or the kind of the origin.
+        scope: String,
+    },
+    /// The reason of a suspension is too long.
+    #[error("the reason of a suspension has at most {} bytes, found {len}", Suspension::MAX_REASON_LEN)]
+    ReasonTooLong {
+        /// Bytes given.
+        len: usize,
     },
     /// The update batch is over the bound.
     #[error("an update has at most {limit} changes, found {len}")]

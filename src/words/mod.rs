@@ -10,7 +10,9 @@ mod optin;
 mod phone_hash;
 pub(crate) mod prf;
 mod quota;
+mod quota_override;
 mod secret;
+mod suspension;
 
 pub use account::{AccountId, ParseAccountError};
 pub use caller::{Caller, Origin, OriginError};
@@ -24,4 +26,6 @@ pub use listing::{Listing, Version, VersionError};
 pub use optin::{OptIns, Purpose, UnknownPurpose};
 pub use phone_hash::{Domain, EmailError, PhoneHash, PhoneHashError};
 pub use quota::{ParseQuotaError, Quota, QuotaPolicy};
+pub use quota_override::QuotaOverride;
 pub use secret::{Secret, SecretError};
+pub use suspension::Suspension;

@@ -92,6 +92,11 @@ impl Quota {
         Ok(Self { burst, interval_ns })
     }
 
+    /// The same refill under a smaller burst.
+    pub(crate) const fn with_burst(self, burst: u64) -> Self {
+        Self { burst, ..self }
+    }
+
     /// Distinct numbers that may be asked at once.
     #[must_use]
     pub const fn burst(self) -> u64 {
