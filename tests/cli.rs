@@ -5,6 +5,8 @@
 mod failures;
 #[path = "cli/import.rs"]
 mod import;
+#[path = "cli/levers.rs"]
+mod levers;
 #[path = "cli/support.rs"]
 mod support;
 
@@ -30,9 +32,24 @@ fn version_and_help() {
     let world = World::bare();
     assert_eq!(world.ok(&["--version"]), format!("unlisted {}\n", env!("CARGO_PKG_VERSION")));
     let help = world.ok(&["--help"]);
-    for name in
-        ["init", "import", "generate", "lookup", "update", "erase", "stats", "fold", "verify", "exposed", "demo"]
-    {
+    for name in [
+        "init",
+        "import",
+        "generate",
+        "lookup",
+        "update",
+        "erase",
+        "stats",
+        "fold",
+        "verify",
+        "budget",
+        "suspend",
+        "reinstate",
+        "grant",
+        "quota",
+        "exposed",
+        "demo",
+    ] {
         assert!(help.contains(&format!("\n  {name} ")), "{help}");
         assert!(world.ok(&[name, "--help"]).contains("Usage: unlisted"));
     }

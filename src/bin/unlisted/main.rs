@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{erase, exposed, generate, import, init, lookup, maintain, stats, update};
+use commands::{budget, erase, exposed, generate, import, init, lookup, maintain, quota, stats, suspend, update};
 use error::CliError;
 
 /// An embedded contact-discovery index: who of these numbers agreed to be found, and may this caller still ask?
@@ -62,6 +62,17 @@ enum Command {
     Fold(maintain::FoldArgs),
     /// Read every page and look every listing up; changes nothing.
     Verify(maintain::VerifyArgs),
+    /// What a caller may still ask, and when it is refilled.
+    Budget(budget::Args),
+    /// Refuse every lookup of a caller, or of whoever comes through an origin.
+    Suspend(suspend::SuspendArgs),
+    /// End a suspension.
+    Reinstate(suspend::ReinstateArgs),
+    /// Give a caller or an origin back some of what it spent.
+    Grant(suspend::GrantArgs),
+    /// Show or change quotas.
+    #[command(subcommand)]
+    Quota(quota::Args),
     /// The operator's door: who was shown, to whom, and when?
     Exposed(exposed::Args),
     /// Measure lookups, imports and the ledger on this machine.
@@ -97,6 +108,11 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Stats(args) => stats::run(&session, args),
         Command::Fold(args) => maintain::fold(&session, args),
         Command::Verify(args) => maintain::verify(&session, args),
+        Command::Budget(args) => budget::run(&session, args),
+        Command::Suspend(args) => suspend::suspend(&session, args),
+        Command::Reinstate(args) => suspend::reinstate(&session, args),
+        Command::Grant(args) => suspend::grant(&session, args),
+        Command::Quota(args) => quota::run(&session, args),
         Command::Exposed(args) => exposed::run(&session, args),
         #[cfg(feature = "internals")]
         Command::Bench(args) => bench::run(args),

@@ -85,6 +85,22 @@ pub fn span(duration: Duration) -> String {
     }
 }
 
+/// A time span such as 30d, 12h, 90m or 45s.
+pub fn parse_span(text: &str) -> Result<Duration, String> {
+    let span = text.char_indices().last().and_then(|(at, unit)| {
+        let count: u64 = text.get(..at)?.parse().ok()?;
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 86_400,
+            _ => return None,
+        };
+        count.checked_mul(seconds).map(Duration::from_secs)
+    });
+    span.ok_or_else(|| "expected a time such as 30d, 12h, 90m or 45s".to_owned())
+}
+
 /// Milliseconds since 1970 as UTC date and time.
 pub fn utc(at_ms: u64) -> String {
     let seconds = at_ms / 1_000;
@@ -158,6 +174,15 @@ mod tests {
         );
         let spans = [1_500, 60_000, 3_661_000, 90_000_000].map(|ms| span(Duration::from_millis(ms)));
         assert_eq!(spans, ["2s", "1m 0s", "1h 1m", "1d 1h"]);
+    }
+
+    #[test]
+    fn spans_are_read() {
+        let read = ["30d", "12h", "90m", "45s"].map(|text| parse_span(text).map(|span| span.as_secs()));
+        assert_eq!(read, [2_592_000, 43_200, 5_400, 45].map(Ok));
+        for bad in ["", "d", "3", "-3d", "3w", "3.5h", "99999999999999999999d", "3é"] {
+            assert!(parse_span(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

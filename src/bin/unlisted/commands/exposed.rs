@@ -8,7 +8,7 @@ use unlisted::{
     ParseAccountError,
 };
 
-use super::lookup::origin;
+use super::subject::any_origin;
 use crate::error::CliError;
 use crate::output::{Out, grouped, parse_moment, utc};
 use crate::session::Session;
@@ -52,14 +52,6 @@ enum Format {
 
 fn account(text: &str) -> Result<AccountId, ParseAccountError> {
     text.parse()
-}
-
-/// A network, or an origin of a kind that the host defines.
-fn any_origin(text: &str) -> Result<Origin, String> {
-    match text.strip_prefix("network=") {
-        Some(network) => Origin::parse_network(network).map_err(|error| error.to_string()),
-        None => origin(text),
-    }
 }
 
 #[derive(Serialize)]

@@ -24,7 +24,7 @@ pub struct Args {
 }
 
 /// Checks one quota before anything is made.
-fn checked(text: &str) -> Result<String, ParseQuotaError> {
+pub fn checked(text: &str) -> Result<String, ParseQuotaError> {
     QuotaPolicy::default().with_text(text).map(|_| text.to_owned())
 }
 

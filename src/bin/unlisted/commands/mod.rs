@@ -1,5 +1,6 @@
 //! One module for each subcommand.
 
+pub mod budget;
 pub mod erase;
 pub mod exposed;
 pub mod generate;
@@ -7,5 +8,8 @@ pub mod import;
 pub mod init;
 pub mod lookup;
 pub mod maintain;
+pub mod quota;
 pub mod stats;
+pub mod subject;
+pub mod suspend;
 pub mod update;
