@@ -143,6 +143,9 @@ impl Inner {
         self.trim_log()?;
         self.ledger.write_novelty()?;
         let now_ns = self.clock.monotonic_ns();
+        if let Some(file) = &self.epoch_file {
+            file.note(&self.ledger, now_ns, false)?;
+        }
         if forgot_at_ns.is_none_or(|at| now_ns.saturating_sub(at) >= FORGET_EVERY_NS) {
             *forgot_at_ns = Some(now_ns);
             self.forget()?;

@@ -6,6 +6,7 @@
 mod callers;
 mod commit;
 mod disclosures;
+mod epoch_file;
 mod erase;
 mod events;
 mod fold;
@@ -89,6 +90,7 @@ pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     store: Store,
     ledger: RedbLedger,
+    epoch_file: Option<epoch_file::EpochFile>,
     disclosures: DisclosureLog,
     /// One writer at a time. Locked after `structure`, before `overlay`.
     writer: Mutex<Writer>,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 
+use super::epoch_file::EpochFile;
 use super::group::Group;
 use super::maintain::{Wake, Worker};
 use super::memory::{Residency, on_all_cores};
@@ -26,7 +27,8 @@ impl Index {
     /// # Errors
     /// [`Error::InUse`], [`Error::NotAnIndex`], [`Error::AlreadyExists`], [`Error::WrongSecret`]; for a ledger
     /// that is not this index's own newest one [`Error::LedgerMissing`], [`Error::LedgerForeign`],
-    /// [`Error::LedgerOlder`] or [`Error::IndexOlder`]; for its disclosure log [`Error::DisclosuresMissing`],
+    /// [`Error::LedgerOlder`] or [`Error::IndexOlder`], or with an epoch file [`Error::LedgerRestored`],
+    /// [`Error::EpochFileMissing`] or [`Error::EpochFileForeign`]; for its disclosure log [`Error::DisclosuresMissing`],
     /// [`Error::DisclosuresForeign`] or [`Error::DisclosuresOlder`]; [`Error::Damaged`] and its kin for bytes that no writer
     /// wrote.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self> {
@@ -43,7 +45,11 @@ impl Index {
         }
         let ledger = RedbLedger::open(dir, &ledger_options(&options))?;
         check_ledger(&store, &state, &ledger)?;
+        let epoch_file = EpochFile::open(&options, &ledger)?;
         let state = enter_epoch(&store, state, &ledger)?;
+        if let Some(file) = &epoch_file {
+            file.note(&ledger, options.clock.monotonic_ns(), true)?;
+        }
         let disclosures = super::disclosures::open(dir, &options, &store, &state, &ledger)?;
 
         let residency = Residency::new(&options);
@@ -54,6 +60,7 @@ impl Index {
             ring,
             store,
             ledger,
+            epoch_file,
             disclosures,
             writer: Mutex::new(Writer { state, poison: None }),
             group: Group::default(),
@@ -77,6 +84,9 @@ impl Inner {
         // A broken disclosure log is no reason to leave the two apart.
         let noted = self.note_disclosures();
         self.ledger.settle()?;
+        if let Some(file) = &self.epoch_file {
+            file.note(&self.ledger, self.clock.monotonic_ns(), true)?;
+        }
         let mut writer = self.writer.lock();
         let mut next = writer.state.clone();
         next.ledger_commits = self.ledger.commits();
@@ -205,7 +215,8 @@ fn index_older(path: &Path, found_epoch: u64, found_version: u64, ledger: &Ledge
 /// Counts this opening in both files, in the index first: a crash in between leaves the ledger behind, which is
 /// no fault, and never ahead.
 fn enter_epoch(store: &Store, mut state: State, ledger: &RedbLedger) -> Result<State> {
-    state.epoch += 1;
+    // After a restore the ledger may have gone on from a later epoch.
+    state.epoch = state.epoch.max(ledger.state().epoch) + 1;
     store.commit(&Changes::default(), &state)?;
     ledger.enter_epoch(state.epoch)?;
     state.ledger_commits = ledger.commits();

@@ -1,5 +1,6 @@
 //! How an index is opened.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,9 @@ pub struct Options {
     pub(crate) disclosure_retention: Duration,
     pub(crate) disclosure_sync: DisclosureSync,
     pub(crate) max_clock_jump: Duration,
+    pub(crate) epoch_file: Option<PathBuf>,
+    pub(crate) create_epoch_file: bool,
+    pub(crate) exhaust_if_restored: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) events: Events,
 }
@@ -90,6 +94,9 @@ impl Options {
             disclosure_retention: Duration::from_secs(365 * 86_400),
             disclosure_sync: DisclosureSync::Written { sync_within_ms: 10 },
             max_clock_jump: Duration::from_secs(86_400),
+            epoch_file: None,
+            create_epoch_file: false,
+            exhaust_if_restored: false,
             clock: Arc::new(SystemClock::default()),
             events: Events::default(),
         }
@@ -281,6 +288,34 @@ impl Options {
     #[must_use]
     pub const fn max_clock_jump(mut self, jump: Duration) -> Self {
         self.max_clock_jump = jump;
+        self
+    }
+
+    /// A small file outside the directory, and outside its backups, that says how far the ledger was. An index whose
+    /// ledger is behind it was restored, and does not open (see [`Options::exhaust_if_restored`]): otherwise whoever
+    /// asked since the copy was made would have his budget back. Without it an older copy of the ledger alone is found
+    /// out, and one of the whole directory is not. It follows within a minute; none by default.
+    ///
+    /// A new index gets the file. Where it is missing later the index does not open (see
+    /// [`Options::create_epoch_file`]).
+    #[must_use]
+    pub fn epoch_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.epoch_file = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Makes a missing epoch file for an index that was used before: the operator's word that its ledger is the newest.
+    #[must_use]
+    pub const fn create_epoch_file(mut self) -> Self {
+        self.create_epoch_file = true;
+        self
+    }
+
+    /// Opens an index that was restored from an older copy, with all budgets emptied: each begins at nothing and fills
+    /// at its refill, as whoever asked everything just before the loss would have it. Only an epoch file tells.
+    #[must_use]
+    pub const fn exhaust_if_restored(mut self) -> Self {
+        self.exhaust_if_restored = true;
         self
     }
 

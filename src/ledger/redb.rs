@@ -127,6 +127,15 @@ impl RedbLedger {
         })
     }
 
+    /// Goes on from at least these counts, those of the ledger that this one is an older copy of.
+    pub(crate) fn skip_to(&self, epoch: u64, commits: u64) -> Result<()> {
+        self.commit(|_, state| {
+            state.epoch = state.epoch.max(epoch);
+            state.commits = state.commits.max(commits);
+            Ok(())
+        })
+    }
+
     /// Tells the ledger how far the index is; it is written down with the next transaction.
     pub(crate) fn note_index_version(&self, version: u64) {
         self.index_version.fetch_max(version, Ordering::Relaxed);

@@ -111,6 +111,32 @@ pub enum Error {
         /// Transactions that the index knows of.
         expected: u64,
     },
+    /// The ledger is older than the epoch file says: index and ledger were restored together. Using it would refill
+    /// budgets.
+    #[error(
+        "the ledger {} was restored from an older copy: it ends at transaction {found}, the epoch file knows of \
+         {expected}", path.display()
+    )]
+    LedgerRestored {
+        /// The ledger.
+        path: PathBuf,
+        /// Transactions in the ledger.
+        found: u64,
+        /// Transactions that the epoch file knows of.
+        expected: u64,
+    },
+    /// The epoch file is gone. Without it a restored ledger cannot be told from the newest one.
+    #[error("the epoch file {} is missing: restore it, or have it made if this ledger is the newest", path.display())]
+    EpochFileMissing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The epoch file belongs to another index.
+    #[error("the epoch file {} belongs to another index", path.display())]
+    EpochFileForeign {
+        /// The file.
+        path: PathBuf,
+    },
     /// The index is older than its ledger, so opt-outs may be lost.
     #[error(
         "the index {} is an older copy: epoch {found_epoch}, version {found_version}, but its ledger has seen epoch \

@@ -38,6 +38,10 @@ struct Cli {
     /// Read the secret from this file instead of UNLISTED_SECRET.
     #[arg(long, global = true, value_name = "PATH")]
     secret_file: Option<PathBuf>,
+    /// A small file outside the index and its backups that says how far the ledger was: a restored one is found out by it.
+    /// Otherwise what UNLISTED_EPOCH_FILE names, if it is set.
+    #[arg(long, global = true, value_name = "PATH")]
+    epoch_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -70,6 +74,8 @@ enum Command {
     Reinstate(suspend::ReinstateArgs),
     /// Give a caller or an origin back some of what it spent.
     Grant(suspend::GrantArgs),
+    /// After a restore: empty all budgets, so that nobody gets back what was asked since the copy was made.
+    Exhaust(suspend::ExhaustArgs),
     /// Show or change quotas.
     #[command(subcommand)]
     Quota(quota::Args),
@@ -97,7 +103,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), CliError> {
-    let session = session::Session::new(cli.secret_file.as_deref());
+    let session = session::Session::new(cli.secret_file.as_deref(), cli.epoch_file.as_deref());
     match &cli.command {
         Command::Init(args) => init::run(&session, args),
         Command::Import(args) => import::run(&session, args),
@@ -112,6 +118,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Suspend(args) => suspend::suspend(&session, args),
         Command::Reinstate(args) => suspend::reinstate(&session, args),
         Command::Grant(args) => suspend::grant(&session, args),
+        Command::Exhaust(args) => suspend::exhaust(&session, args),
         Command::Quota(args) => quota::run(&session, args),
         Command::Exposed(args) => exposed::run(&session, args),
         #[cfg(feature = "internals")]

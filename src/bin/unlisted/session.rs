@@ -8,17 +8,24 @@ use crate::error::CliError;
 
 /// The environment variable that holds the secret.
 const SECRET_VARIABLE: &str = "UNLISTED_SECRET";
+/// The environment variable that names the epoch file.
+const EPOCH_FILE_VARIABLE: &str = "UNLISTED_EPOCH_FILE";
 /// Most numbers of one lookup, and most changes of one update.
 pub const BATCH: usize = 10_000;
 
 /// Where this run of the program takes its secret from.
 pub struct Session {
     secret_file: Option<PathBuf>,
+    epoch_file: Option<PathBuf>,
 }
 
 impl Session {
-    pub fn new(secret_file: Option<&Path>) -> Self {
-        Self { secret_file: secret_file.map(Path::to_owned) }
+    pub fn new(secret_file: Option<&Path>, epoch_file: Option<&Path>) -> Self {
+        let named = || std::env::var_os(EPOCH_FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        Self {
+            secret_file: secret_file.map(Path::to_owned),
+            epoch_file: epoch_file.map(Path::to_owned).or_else(named),
+        }
     }
 
     /// Options with the secret. Nothing happens in the background: a command does what it says and ends.
@@ -27,7 +34,8 @@ impl Session {
             Some(path) => Secret::from_file(path)?,
             None => Secret::from_env(SECRET_VARIABLE)?,
         };
-        Ok(Options::new(secret).max_batch(BATCH).background(false))
+        let options = Options::new(secret).max_batch(BATCH).background(false);
+        Ok(self.epoch_file.iter().fold(options, Options::epoch_file))
     }
 
     /// Opens an index that exists.

@@ -1,5 +1,6 @@
 //! The ledger as a whole: charges, leases, novelty; `levers` has what an operator does.
 
+mod histories;
 mod levers;
 
 use std::path::Path;

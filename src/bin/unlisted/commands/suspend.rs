@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
+use unlisted::Index;
 
 use super::subject::SubjectArgs;
 use crate::error::CliError;
@@ -48,6 +49,20 @@ pub struct GrantArgs {
     json: bool,
 }
 
+#[derive(clap::Args)]
+pub struct ExhaustArgs {
+    /// The directory of the index.
+    dir: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Exhausted {
+    exhausted: bool,
+}
+
 #[derive(Serialize)]
 struct Suspended {
     suspended: bool,
@@ -81,6 +96,13 @@ pub fn grant(session: &Session, args: &GrantArgs) -> Result<(), CliError> {
     args.subject.with(|subject| index.grant(subject, args.numbers))?;
     let text = format_args!("{} got back up to {} numbers", args.subject.name(), grouped(args.numbers));
     report(args.json, &Granted { granted: args.numbers }, text)
+}
+
+/// With an epoch file that finds a restored ledger out, the opening empties the budgets; without one, this does.
+pub fn exhaust(session: &Session, args: &ExhaustArgs) -> Result<(), CliError> {
+    let options = session.options()?.must_exist().exhaust_if_restored().create_epoch_file();
+    Index::open(&args.dir, options)?.exhaust_budgets()?;
+    report(args.json, &Exhausted { exhausted: true }, format_args!("all budgets begin at nothing"))
 }
 
 fn report(json: bool, object: &impl Serialize, text: std::fmt::Arguments<'_>) -> Result<(), CliError> {
