@@ -9,7 +9,7 @@ use crate::words::Result;
 
 const NAME: &str = "buckets";
 /// Identity of a scope to its bucket.
-const BUCKETS: TableDefinition<'_, ScopeId, &[u8]> = TableDefinition::new(NAME);
+pub(super) const BUCKETS: TableDefinition<'_, ScopeId, &[u8]> = TableDefinition::new(NAME);
 
 /// A bucket on disk: everything before its moment counts as spent. The policy version says under which refill it was
 /// computed.

@@ -7,6 +7,7 @@ mod bucket_rows;
 mod buckets;
 mod disclosures;
 mod group;
+mod known;
 mod memory;
 mod novelty_rows;
 mod redb;
@@ -71,6 +72,8 @@ pub(crate) trait Ledger: Send + Sync {
 
 #[cfg(test)]
 mod tests {
+    mod known;
+
     use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;

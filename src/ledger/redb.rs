@@ -11,6 +11,7 @@ use redb::WriteTransaction;
 
 use super::buckets::{Advances, Attempt, Buckets, Loaded, MAX_SCOPES};
 use super::group::{Group, Outcome};
+use super::known::Known;
 use super::memory::Memory;
 use super::time::LedgerTime;
 use super::{FILE_NAME, Grant, Ledger, LedgerState, Scope, ScopeId, Verdict, bucket_rows, disclosures, state};
@@ -54,6 +55,7 @@ pub(crate) struct RedbLedger {
     index_version: AtomicU64,
     pub(super) buckets: Buckets,
     pub(super) memory: Memory,
+    pub(super) known: Arc<Known>,
     group: Group,
 }
 
@@ -84,6 +86,7 @@ impl RedbLedger {
         }
         let db = Db::open(&path, options.database, "an unlisted ledger")?;
         let state = db.read(|txn| state::read(&db, txn))?;
+        let known = Arc::new(Known::default());
         Ok(Self {
             time: LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump),
             poison: OnceLock::new(),
@@ -92,7 +95,14 @@ impl RedbLedger {
             index_version: AtomicU64::new(state.index_version),
             committer: Mutex::new(Committer { state, is_at_it: false }),
             buckets: Buckets::new(options.active_buckets, options.max_lease),
-            memory: Memory::open(&db, options.novelty_window, options.novelty_bytes, options.background)?,
+            memory: Memory::open(
+                &db,
+                known.clone(),
+                options.novelty_window,
+                options.novelty_bytes,
+                options.background,
+            )?,
+            known,
             group: Group::default(),
             db,
         })
@@ -140,9 +150,15 @@ impl RedbLedger {
         self.commit(|_, _| Ok(()))
     }
 
-    /// Is it time to write down what callers paid for?
-    pub(crate) fn is_novelty_due(&self) -> bool {
-        self.memory.is_due()
+    /// Is it time to write down what callers paid for, or to learn anew who has rows?
+    pub(crate) fn is_work_due(&self) -> bool {
+        self.memory.is_due() || self.known.is_outgrown()
+    }
+
+    /// Runs `work` while no transaction is under way.
+    pub(super) fn between_commits(&self, work: impl FnOnce()) {
+        let _committer = self.committer.lock();
+        work();
     }
 
     /// Writes down what callers paid for since the last time, and how far the index is.
@@ -258,8 +274,13 @@ impl RedbLedger {
     pub(super) fn load(&self, scopes: &[Scope], mut missing: Loaded) -> Result<Loaded> {
         let wanted = missing.clone();
         let ids = wanted.missing().filter_map(|at| scopes.get(at).map(|scope| (at, scope.id)));
-        self.db
-            .read(|txn| bucket_rows::read(&self.db, txn, ids, |at, durable_ns| missing.fill(at, durable_ns)))?;
+        // Asked after the evictions were counted, as the file is, so that both answers are held to the count.
+        let (known, unknown): (Vec<_>, Vec<_>) = ids.partition(|(_, id)| self.known.may_have(*id));
+        unknown.into_iter().for_each(|(at, _)| missing.fill(at, 0));
+        if !known.is_empty() {
+            let (known, found) = (known.into_iter(), |at, durable_ns| missing.fill(at, durable_ns));
+            self.db.read(|txn| bucket_rows::read(&self.db, txn, known, found))?;
+        }
         Ok(missing)
     }
 
@@ -267,6 +288,7 @@ impl RedbLedger {
     pub(super) fn advance(&self, mut advances: Advances) -> Result<()> {
         advances.sort_unstable();
         self.commit(|txn, state| {
+            self.known.add(advances.iter().map(|(id, _)| *id));
             bucket_rows::write(&self.db, txn, state.policy_version, &advances)?;
             // What waits long enough goes along.
             if self.memory.is_full() { self.memory.write(&self.db, txn) } else { Ok(()) }
