@@ -76,6 +76,8 @@ fn init_makes_an_index_with_its_quotas() {
     assert_eq!(world.stats()["quotas"], quotas);
     let text = world.ok(&["init", "deeper/index"]);
     assert!(text.contains("made an empty index") && text.contains("quota caller: 50000/6"), "{text}");
+    let made = world.json(&["init", "strict", "--preset", "strict", "--quota", "caller=10/7", "--json"]);
+    assert_eq!(made["quotas"], json!({"caller": "10/7", "everyone": "1000000/10000", "network": "10000/100"}));
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Inner {
         let mut fingerprints = Vec::with_capacity(batch.keys.len());
         self.ring.fingerprints_of(&who, &batch.keys, &mut fingerprints);
         let verdict = self.charge(caller, &scopes, &fingerprints)?;
-        if self.ledger.is_novelty_due() {
+        if self.ledger.is_work_due() {
             self.wake.wake();
         }
 

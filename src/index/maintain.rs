@@ -112,6 +112,7 @@ impl Drop for Worker {
 fn run(inner: &Weak<Inner>, wake: &Wake) {
     let mut forgot_at_ns = None;
     if let Some(inner) = inner.upgrade() {
+        inner.learn_known_and_tell(wake);
         inner.warm_and_tell(wake);
     }
     while wake.wait() {
@@ -136,12 +137,20 @@ impl Inner {
         }
     }
 
+    /// Until it is done, a caller that was never seen costs a read.
+    fn learn_known_and_tell(&self, wake: &Wake) {
+        if let Err(error) = self.ledger.learn_known(&|| wake.is_stopping()) {
+            tracing::error!(error = error.with_causes(), "known callers were not read; it is tried again");
+        }
+    }
+
     fn maintain(&self, forgot_at_ns: &mut Option<u64>) -> Result<()> {
         for range in self.worth_folding() {
             self.fold_range(range)?;
         }
         self.trim_log()?;
         self.ledger.write_novelty()?;
+        self.ledger.learn_known(&|| self.wake.is_stopping())?;
         let now_ns = self.clock.monotonic_ns();
         if let Some(file) = &self.epoch_file {
             file.note(&self.ledger, now_ns, false)?;

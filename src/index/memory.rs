@@ -166,7 +166,10 @@ pub(super) fn overlook_faults() {
 impl Index {
     /// Reads ahead what lookups need, and checks it: every segment if they fit comfortably into memory, otherwise their
     /// filters, which are locked in memory where the system lets this process. Lookups go on meanwhile. With
-    /// [`Options::background`] it happens by itself after an open; resident indexes have nothing to do.
+    /// [`Options::background`] it happens by itself after an open.
+    ///
+    /// It also learns which callers and origins the ledger has rows of, so that one that was never seen costs no read
+    /// of the ledger. Resident indexes have only that to do.
     ///
     /// ```
     /// use unlisted::{Index, Options, Secret};
@@ -178,8 +181,10 @@ impl Index {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Damaged`] for the first damaged page; lookups that touch it fail likewise.
+    /// [`Error::Damaged`] for the first damaged page; lookups that touch it fail likewise. [`Error::Database`] if the ledger
+    /// cannot be read.
     pub fn warm(&self) -> Result<()> {
+        self.inner.ledger.learn_known(&|| false)?;
         self.inner.residency.short.store(false, Ordering::Relaxed);
         self.inner.warm(&|| false)
     }
@@ -421,6 +426,29 @@ mod tests {
         index.warm().unwrap();
         assert!(is_complete());
         assert_eq!(found(), 10_000);
+    }
+
+    #[test]
+    fn callers_are_known_once_the_index_is_warm_or_its_thread_has_looked() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = || Options::new(Secret::from_bytes([7; 32])).background(false);
+        let index = Index::open(dir.path(), options()).unwrap();
+        let ask = |index: &Index, name: &str| {
+            index.lookup(&Caller::new(name), Purpose::Search, &[hash(1)]).unwrap();
+            let stats = index.stats().unwrap();
+            (stats.ledger_reads, stats.ledger_reads_spared)
+        };
+        assert_eq!(ask(&index, "one"), (1, 0));
+        index.warm().unwrap();
+        assert_eq!(ask(&index, "two"), (1, 1));
+        drop(index);
+        let index = Index::open(dir.path(), options().background(true)).unwrap();
+        while index.stats().unwrap().known_callers_filter_bytes == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        // A budget and a memory each, of which the file now has some.
+        assert_eq!(ask(&index, "one"), (2, 0));
+        assert_eq!(ask(&index, "three"), (2, 2));
     }
 
     #[test]

@@ -59,6 +59,14 @@ pub struct Stats {
     pub filter_passes: u64,
     /// Transactions that changed listings since the index was made.
     pub snapshot_version: u64,
+    /// Bytes of the filter that knows which callers and origins the ledger has rows of: 1.2 MB, or 2.4 for each of them if
+    /// that is more. Zero until it was made ([`Index::warm`]).
+    pub known_callers_filter_bytes: u64,
+    /// Times since the index was opened that a budget, or what a caller paid for, was not in memory and was looked for in
+    /// the ledger.
+    pub ledger_reads: u64,
+    /// Times that it was not looked for, since the caller or origin was never seen.
+    pub ledger_reads_spared: u64,
 }
 
 impl Stats {
@@ -120,7 +128,7 @@ impl Inner {
         let (counts, segments, delta) = self.count()?;
         let segment_bytes = self.segment_bytes();
         let index_bytes = file_len(self.store.path())?;
-        let disclosures = self.disclosures.usage();
+        let (disclosures, known) = (self.disclosures.usage(), self.ledger.known_usage());
         let looked_up = self.seen.looked_up.load(Ordering::Relaxed);
         let passed = self.seen.passed.load(Ordering::Relaxed);
         let in_vain = self.seen.passed_in_vain.load(Ordering::Relaxed);
@@ -144,6 +152,9 @@ impl Inner {
             filter_false_positive_rate: rate,
             filter_passes: passed,
             snapshot_version,
+            known_callers_filter_bytes: known.bytes,
+            ledger_reads: known.reads,
+            ledger_reads_spared: known.spared,
         })
     }
 

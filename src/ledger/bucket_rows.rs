@@ -9,7 +9,7 @@ use crate::words::Result;
 
 const NAME: &str = "buckets";
 /// Identity of a scope to its bucket.
-const BUCKETS: TableDefinition<'_, ScopeId, &[u8]> = TableDefinition::new(NAME);
+pub(super) const BUCKETS: TableDefinition<'_, ScopeId, &[u8]> = TableDefinition::new(NAME);
 
 /// A bucket on disk: everything before its moment counts as spent. The version says under which quotas it was
 /// computed.
@@ -30,7 +30,7 @@ pub(super) struct BucketState {
 
 impl BucketState {
     /// A scope that the file does not know spent nothing, ever.
-    const fn unknown(id: ScopeId) -> Self {
+    pub(super) const fn unknown(id: ScopeId) -> Self {
         Self { id, tat_ns: 0, version: 0 }
     }
 }

@@ -93,6 +93,8 @@ impl RedbLedger {
             let mut altered = Altered { scope, quotas, now_ns: state.mark.ledger_ns, standing, moments };
             let result = change(&mut altered);
             scope.kind.name().clone_into(&mut altered.standing.scope);
+            // A standing has a bucket beside it, so that one filter is enough for both.
+            self.known.add(std::iter::once(scope.id));
             bucket_rows::write(&self.db, txn, &[altered.state()])?;
             let standings = standing::write(&self.db, txn, scope.id, &altered.standing)?;
             Ok((table, altered, standings, result))

@@ -14,6 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use redb::WriteTransaction;
 
 use super::ScopeId;
+use super::known::Known;
 use super::novelty_rows::{self, Unwritten};
 use crate::database::Db;
 use crate::novelty::{FULL_BITS, MAX_CUT_EXPOSURE, NoveltySet, exposure_of};
@@ -86,6 +87,8 @@ struct Shard {
 /// What callers paid for within the window.
 pub(super) struct Memory {
     shards: Vec<Mutex<Shard>>,
+    /// Whose rows there is no need to look for.
+    known: Arc<Known>,
     /// Bytes in each shard; apart, for a table grows without the shard's lock.
     bytes: Vec<AtomicUsize>,
     shard_bytes: usize,
@@ -111,11 +114,18 @@ fn hash(caller: ScopeId) -> u64 {
 impl Memory {
     /// A memory of so many bytes; a window of zero remembers nothing. With `background`, somebody calls
     /// [`Memory::write`] now and then.
-    pub(super) fn open(db: &Db, window: Duration, max_bytes: usize, background: bool) -> Result<Self> {
+    pub(super) fn open(
+        db: &Db,
+        known: Arc<Known>,
+        window: Duration,
+        max_bytes: usize,
+        background: bool,
+    ) -> Result<Self> {
         let window_min = window.as_secs().div_ceil(60);
         let generations = db.read(|txn| novelty_rows::generations(db, txn))?;
         Ok(Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            known,
             bytes: (0..SHARDS).map(|_| AtomicUsize::new(0)).collect(),
             shard_bytes: max_bytes / SHARDS,
             window_min,
@@ -206,7 +216,7 @@ impl Memory {
         let mut remembered = Remembered { stale_at_min: u64::MAX, ..Remembered::default() };
         let oldest = self.oldest(now_min);
         let live: Vec<u32> = self.generations.read().iter().copied().filter(|of| *of >= oldest).collect();
-        if live.is_empty() {
+        if live.is_empty() || !self.known.may_have(caller) {
             return Ok(remembered);
         }
         let sections = db.read(|txn| novelty_rows::load(db, txn, caller, &live))?;
@@ -323,6 +333,7 @@ impl Memory {
             queue.split_off(rest)
         };
         self.queued.fetch_sub(taken.len(), Ordering::Relaxed);
+        self.known.add(taken.iter().map(|(caller, _)| *caller));
         let mut rows = Vec::with_capacity(taken.len());
         for (caller, shared) in &taken {
             let mut remembered = shared.lock();

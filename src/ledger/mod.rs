@@ -7,6 +7,7 @@ mod bucket_rows;
 mod buckets;
 mod disclosures;
 mod group;
+mod known;
 mod levers;
 mod memory;
 mod novelty_rows;

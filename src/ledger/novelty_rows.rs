@@ -17,8 +17,8 @@ use crate::words::{Error, Result};
 
 const NAME: &str = "novelty";
 /// End of the generation in minutes of ledger time, caller, number of the section times 2^8 plus number of the piece.
-type RowKey = (u32, ScopeId, u16);
-const NOVELTY: TableDefinition<'_, RowKey, &[u8]> = TableDefinition::new(NAME);
+pub(super) type RowKey = (u32, ScopeId, u16);
+pub(super) const NOVELTY: TableDefinition<'_, RowKey, &[u8]> = TableDefinition::new(NAME);
 /// Bytes of a piece of a section's code. The longest code has 40 of them.
 const PIECE_LEN: usize = 1_024;
 const PIECE_BITS: u32 = 8;

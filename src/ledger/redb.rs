@@ -10,8 +10,10 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use redb::WriteTransaction;
 
+use super::bucket_rows::BucketState;
 use super::buckets::{Advances, Attempt, Buckets, Loaded, MAX_SCOPES};
 use super::group::{Group, Outcome};
+use super::known::Known;
 use super::memory::Memory;
 use super::quotas::Quotas;
 use super::standing::{self, Standing};
@@ -64,6 +66,7 @@ pub(crate) struct RedbLedger {
     index_version: AtomicU64,
     pub(super) buckets: Buckets,
     pub(super) memory: Memory,
+    pub(super) known: Arc<Known>,
     group: Group,
 }
 
@@ -95,6 +98,7 @@ impl RedbLedger {
         let db = Db::open(&path, options.database, "an unlisted ledger")?;
         let (state, eras, standings) =
             db.read(|txn| Ok((state::read(&db, txn)?, policy_rows::read(&db, txn)?, standing::count(&db, txn)?)))?;
+        let known = Arc::new(Known::default());
         Ok(Self {
             time: LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump),
             poison: OnceLock::new(),
@@ -105,7 +109,14 @@ impl RedbLedger {
             index_version: AtomicU64::new(state.index_version),
             committer: Mutex::new(Committer { state, is_at_it: false }),
             buckets: Buckets::new(options.active_buckets, options.max_lease),
-            memory: Memory::open(&db, options.novelty_window, options.novelty_bytes, options.background)?,
+            memory: Memory::open(
+                &db,
+                known.clone(),
+                options.novelty_window,
+                options.novelty_bytes,
+                options.background,
+            )?,
+            known,
             group: Group::default(),
             db,
         })
@@ -162,9 +173,15 @@ impl RedbLedger {
         self.commit(|_, _| Ok(()))
     }
 
-    /// Is it time to write down what callers paid for?
-    pub(crate) fn is_novelty_due(&self) -> bool {
-        self.memory.is_due()
+    /// Is it time to write down what callers paid for, or to learn anew who has rows?
+    pub(crate) fn is_work_due(&self) -> bool {
+        self.memory.is_due() || self.known.is_outgrown()
+    }
+
+    /// Runs `work` while no transaction is under way.
+    pub(super) fn between_commits(&self, work: impl FnOnce()) {
+        let _committer = self.committer.lock();
+        work();
     }
 
     /// Writes down what callers paid for since the last time, and how far the index is.
@@ -286,10 +303,18 @@ impl RedbLedger {
     pub(super) fn load(&self, scopes: &[Scope<'_>], mut missing: Loaded) -> Result<Loaded> {
         let wanted: Vec<usize> = missing.missing().collect();
         let ids = wanted.into_iter().filter_map(|at| scopes.get(at).map(|scope| (at, scope.id)));
+        // Asked after the evictions were counted, as the file is, so that both answers are held to the count.
+        let (known, unknown): (Vec<_>, Vec<_>) = ids.partition(|(_, id)| self.known.may_have(*id));
+        for (at, id) in unknown {
+            missing.fill(at, BucketState::unknown(id), Standing::default());
+        }
+        if known.is_empty() {
+            return Ok(missing);
+        }
         let has_standings = self.standings.load(Ordering::Acquire) > 0;
         self.db.read(|txn| {
-            let mut found = Vec::with_capacity(scopes.len());
-            bucket_rows::read(&self.db, txn, ids, |at, state| found.push((at, state)))?;
+            let mut found = Vec::with_capacity(known.len());
+            bucket_rows::read(&self.db, txn, known.into_iter(), |at, state| found.push((at, state)))?;
             for (at, state) in found {
                 let standing = match has_standings {
                     true => standing::read(&self.db, txn, state.id)?,
@@ -307,6 +332,7 @@ impl RedbLedger {
         advances.sort_unstable();
         advances.dedup();
         let states = self.commit(|txn, _| {
+            self.known.add(advances.iter().copied());
             // Only now: no other transaction is under way, and what an earlier one wrote was wanted earlier.
             let states = self.buckets.wanted(&advances);
             bucket_rows::write(&self.db, txn, &states)?;

@@ -1,5 +1,7 @@
 //! How many distinct numbers a scope may ask for: a burst, and a refill.
 
+mod presets;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -109,10 +111,12 @@ impl Quota {
         self.interval_ns
     }
 
-    /// Numbers that come back in an hour.
+    /// Numbers that come back in an hour, as they were given if they were at most 1,897,366. From there on several refills
+    /// are the same number of nanoseconds, and this is the largest of them that reads back as the same quota.
     #[must_use]
     pub const fn refill_per_hour(self) -> u64 {
-        HOUR_NS / self.interval_ns
+        // The interval was rounded up, so this is.
+        HOUR_NS.div_ceil(self.interval_ns)
     }
 }
 
@@ -135,7 +139,8 @@ impl fmt::Display for Quota {
 /// The quotas of an index, by scope. It is kept in the ledger.
 ///
 /// The default gives a caller 50,000 numbers and 6 an hour after that, which is what Signal's contact discovery
-/// runs with, a network 200,000 and 2,000 an hour, and sets no bound on everyone together.
+/// runs with, a network 200,000 and 2,000 an hour, and sets no bound on everyone together. [`QuotaPolicy::strict`],
+/// [`QuotaPolicy::messenger`] and [`QuotaPolicy::social`] are for kinds of service, and tighter.
 ///
 /// ```
 /// use unlisted::{Quota, QuotaPolicy};
@@ -252,6 +257,21 @@ mod tests {
         for refill in [1, 6, 7, 1_000, 999_983] {
             let quota = Quota::per_hour(10, refill).unwrap();
             assert!(quota.interval_ns() * refill >= HOUR_NS);
+        }
+    }
+
+    #[test]
+    fn quotas_read_their_own_text() {
+        let read = |refill| Quota::per_hour(10, refill).unwrap();
+        let small = (1..5_000).chain((5_000..1_897_366).step_by(97)).chain([999_983, 1_897_365, 1_897_366]);
+        for refill in small {
+            assert_eq!(read(refill).to_string(), format!("10/{refill}"));
+        }
+        // Above, a refill may be rounded, once.
+        let large = (0..42).flat_map(|bits| [1 << bits, (1 << bits) + 1, (1 << bits) / 3 * 2 + 1]);
+        for refill in large.filter(|refill| *refill <= HOUR_NS).chain([1_897_367, 3_000_001, HOUR_NS]) {
+            let quota = read(refill);
+            assert_eq!(quota.to_string().parse(), Ok(quota), "{refill}");
         }
     }
 

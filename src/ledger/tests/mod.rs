@@ -1,6 +1,7 @@
 //! The ledger as a whole: charges, leases, novelty; `levers` has what an operator does.
 
 mod histories;
+mod known;
 mod levers;
 
 use std::path::Path;
@@ -15,11 +16,13 @@ const DATABASE: DbOptions = DbOptions { cache_bytes: 1 << 20, check: true };
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Kinds with a quota each, as many an hour come back.
-const QUOTAS: [(&str, u64, u64); 10] = [
+const QUOTAS: [(&str, u64, u64); 12] = [
+    ("b4", 4, 1),
     ("b10", 10, 60),
     ("b30", 30, 60),
     ("b40", 40, 1),
     ("b100", 100, 60),
+    ("b400", 400, 30),
     ("b1000", 1_000, 1),
     ("b5000", 5_000, 60),
     ("b16000", 16_000, 60),

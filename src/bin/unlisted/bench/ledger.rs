@@ -71,6 +71,11 @@ struct Report {
     page_bytes_per_caller: f64,
     bytes_per_remembered_number: f64,
     page_bytes_per_remembered_number: f64,
+    /// The ledger's part of a lookup by a caller that was never seen, if it is granted nothing: neither budget nor memory of
+    /// it is in the file. With the filter of known callers, and as it is until that was made.
+    unknown_caller_ns: f64,
+    unknown_caller_ns_without_filter: f64,
+    known_callers_filter_mb: f64,
     peak_rss_mb: Option<f64>,
 }
 
@@ -80,6 +85,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     // First, for it is where all callers are in memory at once.
     let active = active(&path("active"), args.callers)?;
     let peak_rss_mb = memory::peak_rss_mb();
+    let flood = flood(&path("active"))?;
     let (ns_per_number, known_ns_per_number, bytes, page_bytes) = books(&path("books"))?;
     let (durable_grants_per_s, bare, two_phase) = durable(&path("durable"), args)?;
     let report = Report {
@@ -98,6 +104,9 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         page_bytes_per_caller: active.page_bytes_per_caller,
         bytes_per_remembered_number: bytes,
         page_bytes_per_remembered_number: page_bytes,
+        unknown_caller_ns: flood.ns,
+        unknown_caller_ns_without_filter: flood.ns_without_filter,
+        known_callers_filter_mb: flood.filter_mb,
         peak_rss_mb,
     };
     print(args, &report)
@@ -115,6 +124,9 @@ fn print(args: &Args, report: &Report) -> Result<(), CliError> {
         ("a lookup's ledger part, one number", format!("{:.0} ns", report.lookup_of_one_ns)),
         ("the same, in a batch of 512", format!("{:.1} ns a number", report.ns_per_number)),
         ("the same, numbers paid before", format!("{:.1} ns a number", report.known_ns_per_number)),
+        ("a caller never seen", format!("{:.0} ns", report.unknown_caller_ns)),
+        ("the same, without the filter", format!("{:.0} ns", report.unknown_caller_ns_without_filter)),
+        ("the filter of known callers", format!("{:.1} MB", report.known_callers_filter_mb)),
         ("durable grants a second", per_s(report.durable_grants_per_s)),
         ("redb alone", per_s(report.bare_redb_grants_per_s)),
         ("redb alone, two-phase", per_s(report.bare_redb_two_phase_grants_per_s)),
@@ -195,6 +207,37 @@ fn one_by_one(index: &Index, callers: &[PreparedCaller]) -> Result<(f64, f64), C
     // A second number goes before, so that none is the first of its caller since it was evicted.
     time(1..2, few)?;
     Ok((first, time(2..2 + STEPS, few)?))
+}
+
+struct Flood {
+    ns: f64,
+    ns_without_filter: f64,
+    filter_mb: f64,
+}
+
+/// Callers that were never seen, on the ledger that [`active`] filled. They ask for nothing: what is granted to them is a
+/// commit, which has a figure of its own.
+fn flood(dir: &Path) -> Result<Flood, CliError> {
+    const FRESH: u64 = 200_000;
+    let index = open_with(dir, 1, |options| options)?;
+    let nothing = index.prepare(&[]);
+    let time = |kind: &str| -> Result<f64, CliError> {
+        let callers: Vec<_> = (0..FRESH).map(|i| index.prepare_caller(&caller(kind, i))).collect();
+        let start = Instant::now();
+        for caller in &callers {
+            std::hint::black_box(index.raw_charge(*caller, &nothing)?);
+        }
+        Ok(start.elapsed().as_secs_f64() * 1e9 / FRESH as f64)
+    };
+    let ns_without_filter = time("before")?;
+    index.warm()?;
+    let before = index.stats()?;
+    let ns = time("after")?;
+    let after = index.stats()?;
+    if after.ledger_reads - before.ledger_reads > FRESH / 20 {
+        return Err(CliError::Claim("callers that were never seen are not looked for"));
+    }
+    Ok(Flood { ns, ns_without_filter, filter_mb: after.known_callers_filter_bytes as f64 / 1e6 })
 }
 
 /// Nanoseconds a number, novel and known, and bytes on disk a number, of callers with address books.

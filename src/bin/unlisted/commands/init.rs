@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use unlisted::{Index, ParseQuotaError, QuotaPolicy};
 
@@ -14,6 +15,9 @@ use crate::session::Session;
 pub struct Args {
     /// Where to make it. The folder is created if it is missing.
     dir: PathBuf,
+    /// The budgets of a kind of service; --quota changes single ones of them.
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = PossibleValuesParser::new(QuotaPolicy::PRESETS))]
+    preset: String,
     /// A budget of distinct numbers, as SCOPE=BURST/REFILL with the refill per hour; SCOPE is caller, everyone or
     /// a kind of origin such as network. Repeatable.
     #[arg(long, value_name = "SCOPE=BURST/REFILL", value_parser = checked)]
@@ -35,7 +39,9 @@ struct Report {
 }
 
 pub fn run(session: &Session, args: &Args) -> Result<(), CliError> {
-    let policy = args.quota.iter().try_fold(QuotaPolicy::default(), |policy, text| policy.with_text(text));
+    // The parser let no other name through.
+    let preset = QuotaPolicy::preset(&args.preset).unwrap_or_default();
+    let policy = args.quota.iter().try_fold(preset, |policy, text| policy.with_text(text));
     let policy = policy.map_err(unlisted::Error::from)?;
     let index = Index::open(&args.dir, session.options()?.must_create().quotas(policy))?;
     let quotas = by_scope(&index.quotas());
