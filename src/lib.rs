@@ -52,9 +52,9 @@ mod words;
 
 pub use disclosures::DisclosureSync;
 pub use index::{
-    CallerToken, CompactionReport, Disclosure, DisclosureQuery, Disclosures, EraseReport, Exposure, FoldReport,
-    ImportProgress, ImportReport, Importer, Index, Inspector, Match, Memory, NumberState, Options, Reply, Stats,
-    UpdateBatch, UpdateReport, VerifyReport,
+    CallerToken, CompactionReport, Disclosure, DisclosureQuery, Disclosures, Discovery, EraseReport, Exposure,
+    FoldReport, ImportProgress, ImportReport, Importer, Index, Inspector, Match, Memory, NumberState, Options,
+    Reply, Stats, UpdateBatch, UpdateReport, VerifyReport,
 };
 pub use phone::{E164, E164Error};
 #[cfg(feature = "national")]

@@ -1,11 +1,12 @@
 //! Layer 3: the paths of the index, one file each.
 //!
-//! `open` ties the files together, `lookup` answers, `update`, `erase` and `callers` write, `import` and `fold` build
+//! `open` ties the files together, `lookup` answers, also behind `discovery`, `update`, `erase` and `callers` write, `import` and `fold` build
 //! segments, `memory` keeps them where lookups find them, `maintain` works in the background, `verify` and `stats` look without changing anything.
 
 mod callers;
 mod commit;
 mod disclosures;
+mod discovery;
 mod erase;
 mod fold;
 mod group;
@@ -14,6 +15,7 @@ mod inspect;
 mod lookup;
 mod maintain;
 mod memory;
+mod no_way_around;
 mod open;
 mod options;
 mod probe;
@@ -40,6 +42,7 @@ use crate::store::{State, Store};
 use crate::words::{Clock, Error, KeyRing, QuotaPolicy, Result};
 
 pub use disclosures::CompactionReport;
+pub use discovery::Discovery;
 pub use erase::EraseReport;
 pub use fold::FoldReport;
 pub use import::{ImportProgress, ImportReport, Importer};
