@@ -52,9 +52,9 @@ mod words;
 
 pub use disclosures::DisclosureSync;
 pub use index::{
-    Budget, CallerToken, CompactionReport, Disclosure, DisclosureQuery, Disclosures, EraseReport, Event, Exposure,
-    FoldReport, ImportProgress, ImportReport, Importer, Index, Inspector, Match, Memory, NumberState, Options,
-    Reply, ScopeBudget, Standing, Stats, Subject, UpdateBatch, UpdateReport, VerifyReport,
+    Budget, CallerToken, CompactionReport, Disclosure, DisclosureQuery, Disclosures, Discovery, EraseReport,
+    Event, Exposure, FoldReport, ImportProgress, ImportReport, Importer, Index, Inspector, Match, Memory,
+    NumberState, Options, Reply, ScopeBudget, Standing, Stats, Subject, UpdateBatch, UpdateReport, VerifyReport,
 };
 pub use phone::{E164, E164Error};
 #[cfg(feature = "national")]

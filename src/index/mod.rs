@@ -1,11 +1,13 @@
 //! Layer 3: the paths of the index, one file each.
 //!
-//! `open` ties the files together, `lookup` answers, `update`, `erase` and `callers` write, `levers` is what an operator does about callers, `import` and `fold` build
+//! `open` ties the files together, `lookup` answers, also behind `discovery`, `update`, `erase` and `callers` write, `levers`
+//! is what an operator does about callers, `import` and `fold` build
 //! segments, `memory` keeps them where lookups find them, `maintain` works in the background, `verify` and `stats` look without changing anything.
 
 mod callers;
 mod commit;
 mod disclosures;
+mod discovery;
 mod epoch_file;
 mod erase;
 mod events;
@@ -17,6 +19,7 @@ mod levers;
 mod lookup;
 mod maintain;
 mod memory;
+mod no_way_around;
 mod open;
 mod options;
 mod probe;
@@ -43,6 +46,7 @@ use crate::store::{State, Store};
 use crate::words::{Clock, Error, KeyRing, QuotaPolicy, Result};
 
 pub use disclosures::CompactionReport;
+pub use discovery::Discovery;
 pub use erase::EraseReport;
 pub use events::Event;
 pub use fold::FoldReport;

@@ -48,7 +48,8 @@ impl QuotaPolicy {
     }
 
     /// What Signal publishes for its contact discovery: each account 50,000 numbers and 6 an hour, and nothing else. The
-    /// numbers are in the configuration of <https://github.com/signalapp/ContactDiscoveryService-Icelake>.
+    /// numbers are `tokenRateLimit` in `src/main/resources/application.yml` of
+    /// <https://github.com/signalapp/ContactDiscoveryService-Icelake>.
     ///
     /// The burst takes any address book that there is. One account learns up to 58,640 numbers in 60 days, and only the
     /// price of accounts bounds a crowd of them, in one network or in many.
