@@ -1,6 +1,8 @@
 //! The program from outside: arguments, files and pipes in; text, JSON and exit codes out.
 #![cfg(feature = "cli")]
 
+#[path = "cli/callers.rs"]
+mod callers;
 #[path = "cli/failures.rs"]
 mod failures;
 #[path = "cli/import.rs"]
@@ -30,9 +32,10 @@ fn version_and_help() {
     let world = World::bare();
     assert_eq!(world.ok(&["--version"]), format!("unlisted {}\n", env!("CARGO_PKG_VERSION")));
     let help = world.ok(&["--help"]);
-    for name in
-        ["init", "import", "generate", "lookup", "update", "erase", "stats", "fold", "verify", "exposed", "demo"]
-    {
+    for name in [
+        "init", "import", "generate", "lookup", "update", "erase", "stats", "fold", "verify", "exposed",
+        "callers", "demo",
+    ] {
         assert!(help.contains(&format!("\n  {name} ")), "{help}");
         assert!(world.ok(&[name, "--help"]).contains("Usage: unlisted"));
     }

@@ -25,7 +25,7 @@ use crate::words::{AccountId, Caller, Origin, Purpose, Result};
 /// ```
 #[derive(Clone)]
 pub struct Inspector {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 /// An account that was shown to a caller.
@@ -62,8 +62,9 @@ impl Disclosure {
     }
 }
 
-/// A caller as the disclosure log knows it: the keyed identity, which says nothing without the secret. The host finds
-/// out whose it is by comparing [`Inspector::token_of`] the callers that it has.
+/// A caller as the disclosure log and the ledger know it: the keyed identity, which says nothing without the secret. The
+/// host finds out whose it is by comparing [`Inspector::token_of`] the callers that it has. An origin has such a token
+/// too, [`Inspector::token_of_origin`].
 ///
 /// `Display` prints 32 hexadecimal digits, `Debug` nothing.
 ///
@@ -77,7 +78,7 @@ impl Disclosure {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CallerToken(Token);
+pub struct CallerToken(pub(super) Token);
 
 impl fmt::Display for CallerToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -260,6 +261,12 @@ impl Inspector {
     #[must_use]
     pub fn token_of(&self, caller: &Caller) -> CallerToken {
         CallerToken(self.inner.ring.caller(caller.id()).id)
+    }
+
+    /// How the ledger knows an origin.
+    #[must_use]
+    pub fn token_of_origin(&self, origin: &Origin) -> CallerToken {
+        CallerToken(self.inner.origin_identity(origin))
     }
 }
 

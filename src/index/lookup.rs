@@ -2,8 +2,9 @@
 //! charge is durable, and nothing is answered before the disclosure is written.
 
 use super::{Index, Inner, Match, Reply};
+use crate::activity::Counts;
 use crate::disclosures::{Group, Origins};
-use crate::ledger::{Ledger, Scope, ScopeId};
+use crate::ledger::{Ledger, Scope, ScopeId, Verdict};
 use crate::words::{AccountId, Caller, Error, Key, Origin, PhoneHash, Purpose, Result};
 
 impl Index {
@@ -34,7 +35,7 @@ impl Inner {
         let batch = Distinct::of(&keys);
 
         let who = self.ring.caller(caller.id());
-        let scopes = self.scopes(caller, who.id);
+        let (scopes, kinds) = self.scopes(caller, who.id);
         let mut fingerprints = Vec::with_capacity(batch.keys.len());
         self.ring.fingerprints_of(&who, &batch.keys, &mut fingerprints);
         let verdict = self.ledger.charge(&scopes, &fingerprints)?;
@@ -48,6 +49,7 @@ impl Inner {
             self.probe_some(purpose, &batch, &verdict.deferred)?
         };
         self.disclose(caller, who.id, purpose, &found)?;
+        self.ledger.note_activity(&scopes, &kinds, &tally(&batch, &verdict, &found))?;
         Ok(Reply {
             matches: batch.spread(&found),
             is_deferred: batch.positions_of(&verdict.deferred),
@@ -90,20 +92,46 @@ impl Inner {
         self.ring.origin(origin.kind(), origin.value())
     }
 
-    /// Everything that pays for a lookup of this caller, the caller first.
-    fn scopes(&self, caller: &Caller, identity: ScopeId) -> Vec<Scope> {
+    /// Everything that pays for a lookup of this caller: the caller, its origins, everyone; and the kinds of the origins.
+    fn scopes<'a>(&self, caller: &'a Caller, identity: ScopeId) -> (Vec<Scope>, Vec<&'a str>) {
         let policy = self.ledger.quotas();
         let mut scopes = Vec::with_capacity(caller.origins().len() + 2);
+        let mut kinds = Vec::with_capacity(caller.origins().len());
         scopes.push(Scope { id: identity, quota: policy.caller() });
         for origin in caller.origins() {
             if let Some(quota) = policy.origin(origin.kind()) {
                 scopes.push(Scope { id: self.origin_identity(origin), quota });
+                kinds.push(origin.kind());
             }
         }
         if let Some(quota) = policy.everyone() {
             scopes.push(Scope { id: self.ring.everyone(), quota });
         }
-        scopes
+        (scopes, kinds)
+    }
+}
+
+/// What a lookup adds to the counters of its caller and origins. What was charged and what was found are in order.
+fn tally(batch: &Distinct, verdict: &Verdict, found: &[(u32, AccountId)]) -> Counts {
+    let mut charged = verdict.charged.iter().peekable();
+    let (mut numbers, mut paid, mut last) = (0, 0, None);
+    for (number, _) in found {
+        // A number may show several accounts.
+        if last.replace(number) == Some(number) {
+            continue;
+        }
+        numbers += 1;
+        while charged.next_if(|at| *at < number).is_some() {}
+        paid += u64::from(charged.next_if_eq(&number).is_some());
+    }
+    Counts {
+        lookups: 1,
+        asked: batch.keys.len() as u64,
+        charged: verdict.charged.len() as u64,
+        found: numbers,
+        missed: (verdict.charged.len() as u64).saturating_sub(paid),
+        deferred: verdict.deferred.len() as u64,
+        tripwires: 0,
     }
 }
 
@@ -220,6 +248,20 @@ mod tests {
         assert_eq!(spread, expected);
         assert_eq!(batch.positions_of(&[1]), [false, true, false, false, true]);
         assert_eq!(Distinct::of(&[]).positions_of(&[]), [false; 0]);
+    }
+
+    #[test]
+    fn a_tally_counts_each_number_once_and_misses_only_what_was_paid() {
+        let key = |i: u128| Key::from_u128(i << 64 | i);
+        let batch = Distinct::of(&[key(1), key(2), key(2), key(3), key(4), key(5)]);
+        let grant = crate::ledger::Grant { granted: 2, remaining: 0, retry_after: None };
+        // Number 0 was paid for earlier, 1 and 3 are paid now, 2 was paid for earlier, 4 waits.
+        let verdict = Verdict { grant, charged: vec![1, 3], deferred: vec![4] };
+        let found = [(0, 1), (0, 2), (3, 3), (3, 4)].map(|(number, account)| (number, AccountId::from(account)));
+        let counts = tally(&batch, &verdict, &found);
+        let seen = [counts.lookups, counts.asked, counts.charged, counts.found, counts.missed, counts.deferred];
+        assert_eq!(seen, [1, 5, 2, 2, 1, 1]);
+        assert_eq!(tally(&batch, &verdict, &[]).missed, 2);
     }
 
     #[test]

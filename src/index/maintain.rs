@@ -142,6 +142,7 @@ impl Inner {
         }
         self.trim_log()?;
         self.ledger.write_novelty()?;
+        self.ledger.write_activity_if_due()?;
         let now_ns = self.clock.monotonic_ns();
         if forgot_at_ns.is_none_or(|at| now_ns.saturating_sub(at) >= FORGET_EVERY_NS) {
             *forgot_at_ns = Some(now_ns);

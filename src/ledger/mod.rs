@@ -3,6 +3,7 @@
 //! It knows scopes only by their keyed identities. [`Ledger`] is the seam behind which another engine can
 //! stand; [`RedbLedger`] is the embedded one.
 
+mod activity;
 mod bucket_rows;
 mod buckets;
 mod disclosures;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use crate::words::{Quota, QuotaPolicy, Result};
 
+pub(crate) use self::activity::{ActivityOptions, TopOf, TopScope};
 pub(crate) use self::redb::{LedgerOptions, RedbLedger};
 #[cfg(feature = "internals")]
 pub use sizes::LedgerSizes;
@@ -54,6 +56,8 @@ pub(crate) struct Grant {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) grant: Grant,
+    /// Positions, in order, of the numbers that are paid now.
+    pub(crate) charged: Vec<u32>,
     /// Positions, in order, of the numbers that could not be paid. All others may be answered: they are paid now, or
     /// were within the window.
     pub(crate) deferred: Vec<u32>,
@@ -95,6 +99,7 @@ mod tests {
             max_lease: 1 << 16,
             novelty_window: Duration::ZERO,
             novelty_bytes: 1 << 20,
+            activity: ActivityOptions { scopes: 1 << 10, retention: DAY },
             background: false,
         }
     }

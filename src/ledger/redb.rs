@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redb::WriteTransaction;
 
+use super::activity::{Activity, ActivityOptions};
 use super::buckets::{Advances, Attempt, Buckets, Loaded, MAX_SCOPES};
 use super::group::{Group, Outcome};
 use super::memory::Memory;
@@ -34,7 +35,8 @@ pub(crate) struct LedgerOptions {
     pub(crate) novelty_window: Duration,
     /// Memory for what callers paid for.
     pub(crate) novelty_bytes: usize,
-    /// Does a thread call [`RedbLedger::write_novelty`] when it is due?
+    pub(crate) activity: ActivityOptions,
+    /// Does a thread call [`RedbLedger::write_novelty`] and [`RedbLedger::write_activity_if_due`] when they are due?
     pub(crate) background: bool,
 }
 
@@ -54,6 +56,7 @@ pub(crate) struct RedbLedger {
     index_version: AtomicU64,
     pub(super) buckets: Buckets,
     pub(super) memory: Memory,
+    pub(super) activity: Activity,
     group: Group,
 }
 
@@ -84,8 +87,10 @@ impl RedbLedger {
         }
         let db = Db::open(&path, options.database, "an unlisted ledger")?;
         let state = db.read(|txn| state::read(&db, txn))?;
+        let time = LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump);
         Ok(Self {
-            time: LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump),
+            activity: Activity::open(&db, options.activity, &time, options.background)?,
+            time,
             poison: OnceLock::new(),
             policy: Arc::new(state.policy.clone()),
             commits: AtomicU64::new(state.commits),
@@ -137,6 +142,7 @@ impl RedbLedger {
             self.commit(|txn, state| bucket_rows::write(&self.db, txn, state.policy_version, part))?;
         }
         self.write_novelty()?;
+        self.write_activity()?;
         self.commit(|_, _| Ok(()))
     }
 
@@ -200,7 +206,10 @@ impl RedbLedger {
     }
 
     /// One durable transaction, or a poisoned ledger: after a failed write what is on disk is not known.
-    fn commit<T>(&self, work: impl FnOnce(&WriteTransaction, &mut LedgerState) -> Result<T>) -> Result<T> {
+    pub(super) fn commit<T>(
+        &self,
+        work: impl FnOnce(&WriteTransaction, &mut LedgerState) -> Result<T>,
+    ) -> Result<T> {
         let mut committer = self.committer.lock();
         self.check_poison()?;
         if std::mem::replace(&mut committer.is_at_it, true) {
@@ -299,7 +308,7 @@ impl Ledger for RedbLedger {
                 self.write_some_novelty()?;
             }
         }
-        Ok(Verdict { grant, deferred })
+        Ok(Verdict { grant, charged: novel, deferred })
     }
 
     fn policy(&self) -> Arc<QuotaPolicy> {

@@ -13,6 +13,7 @@ mod quota;
 mod secret;
 
 pub use account::{AccountId, ParseAccountError};
+pub(crate) use caller::check_kind;
 pub use caller::{Caller, Origin, OriginError};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Damage, Error, Result};

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{erase, exposed, generate, import, init, lookup, maintain, stats, update};
+use commands::{callers, erase, exposed, generate, import, init, lookup, maintain, stats, update};
 use error::CliError;
 
 /// An embedded contact-discovery index: who of these numbers agreed to be found, and may this caller still ask?
@@ -64,6 +64,8 @@ enum Command {
     Verify(maintain::VerifyArgs),
     /// The operator's door: who was shown, to whom, and when?
     Exposed(exposed::Args),
+    /// The operator's door: who is charged, misses or is deferred most?
+    Callers(callers::Args),
     /// Measure lookups, imports and the ledger on this machine.
     #[cfg(feature = "internals")]
     Bench(bench::Args),
@@ -98,6 +100,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Fold(args) => maintain::fold(&session, args),
         Command::Verify(args) => maintain::verify(&session, args),
         Command::Exposed(args) => exposed::run(&session, args),
+        Command::Callers(args) => callers::run(&session, args),
         #[cfg(feature = "internals")]
         Command::Bench(args) => bench::run(args),
         Command::Demo(args) => demo::run(args),

@@ -1,5 +1,6 @@
 //! One module for each subcommand.
 
+pub mod callers;
 pub mod erase;
 pub mod exposed;
 pub mod generate;
