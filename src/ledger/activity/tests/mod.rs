@@ -367,6 +367,31 @@ fn a_damaged_row_of_the_hour_that_goes_on_is_met_by_the_open() {
     }
 }
 
+/// Hours end, and are written and asked for, while others count.
+#[test]
+fn no_count_is_lost_between_memory_and_file() {
+    let world = World::new(1 << 10);
+    let ledger = world.open();
+    let week = TopOf { window_ns: 60 * HOUR_NS, ..ALL };
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| (0..4_000_u16).for_each(|i| note(&ledger, i % 10, &counts(1, 1, 0))));
+        }
+        let mut last = 0;
+        for _ in 0..40 {
+            world.clock.advance(HOUR);
+            ledger.write_activity_if_due().unwrap();
+            let now = charged(&ledger, &week).values().sum();
+            assert!(last <= now, "{last}, then {now}");
+            last = now;
+        }
+    });
+    assert_eq!(charged(&ledger, &week), (0..10).map(|i| (id(i), 1_600)).collect());
+    ledger.settle().unwrap();
+    drop(ledger);
+    assert_eq!(charged(&world.open(), &week), (0..10).map(|i| (id(i), 1_600)).collect());
+}
+
 /// What happens between two questions.
 #[derive(Debug, Clone)]
 enum Step {
