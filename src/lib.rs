@@ -29,12 +29,13 @@
 //! ```
 //!
 //! The layers, lowest first; a module imports only from its own layer's named peers or from below:
-//! 0 `words`, `phone` · 1 `filter`, `segment`, `overlay`, `quota`, `novelty` (pure) · 2 `disk`, `database`, `store`,
+//! 0 `words`, `phone` · 1 `filter`, `segment`, `overlay`, `quota`, `novelty`, `activity` (pure) · 2 `disk`, `database`, `store`,
 //! `ledger`, `disclosures` (durable) · 3 `index` (the paths). `docs/ARCHITECTURE.md` says why.
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+mod activity;
 mod database;
 mod disclosures;
 mod disk;
@@ -50,11 +51,13 @@ mod segment;
 mod store;
 mod words;
 
+pub use activity::TopBy;
 pub use disclosures::DisclosureSync;
 pub use index::{
     Budget, CallerToken, CompactionReport, Disclosure, DisclosureQuery, Disclosures, Discovery, EraseReport,
     Event, Exposure, FoldReport, ImportProgress, ImportReport, Importer, Index, Inspector, Match, Memory,
-    NumberState, Options, Reply, ScopeBudget, Standing, Stats, Subject, UpdateBatch, UpdateReport, VerifyReport,
+    NumberState, Options, Reply, ScopeBudget, Standing, Stats, Subject, TopCaller, TopCallers, TopQuery,
+    UpdateBatch, UpdateReport, VerifyReport,
 };
 pub use phone::{E164, E164Error};
 #[cfg(feature = "national")]

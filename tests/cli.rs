@@ -1,6 +1,8 @@
 //! The program from outside: arguments, files and pipes in; text, JSON and exit codes out.
 #![cfg(feature = "cli")]
 
+#[path = "cli/callers.rs"]
+mod callers;
 #[path = "cli/failures.rs"]
 mod failures;
 #[path = "cli/import.rs"]
@@ -48,6 +50,7 @@ fn version_and_help() {
         "grant",
         "quota",
         "exposed",
+        "callers",
         "demo",
     ] {
         assert!(help.contains(&format!("\n  {name} ")), "{help}");

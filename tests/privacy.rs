@@ -63,6 +63,25 @@ fn ledger_rows(dir: &Path) -> Vec<(String, Vec<u8>, Vec<u8>)> {
                     assert_eq!(section, 0, "one lookup needs one row");
                 }
             }
+            "activity" => {
+                let table = txn.open_table(TableDefinition::<(u32, &[u8], [u8; 16]), &[u8]>::new(&name)).unwrap();
+                for row in table.iter().unwrap() {
+                    let (key, value) = row.unwrap();
+                    let (slot, kind, id) = key.value();
+                    rows.push((
+                        name.clone(),
+                        [&slot.to_be_bytes()[..], kind, &id].concat(),
+                        value.value().to_vec(),
+                    ));
+                }
+            }
+            "activity_slots" => {
+                let table = txn.open_table(TableDefinition::<u32, &[u8]>::new(&name)).unwrap();
+                for row in table.iter().unwrap() {
+                    let (key, value) = row.unwrap();
+                    rows.push((name.clone(), key.value().to_be_bytes().to_vec(), value.value().to_vec()));
+                }
+            }
             // Holds ids that are random by design.
             "state" => {}
             other => panic!("the ledger has a table {other}"),

@@ -56,7 +56,13 @@ const FUNCTIONS: [(&str, &[(&str, Reveals)]); 3] = [
     ("Discovery", &[("budget", Nothing), ("lookup", Charged), ("quotas", Nothing)]),
     (
         "Inspector",
-        &[("disclosed_to", Operator), ("disclosures", Operator), ("standings", Nothing), ("token_of", Nothing)],
+        &[
+            ("disclosed_to", Operator),
+            ("disclosures", Operator),
+            ("standings", Nothing),
+            ("token_of", Nothing),
+            ("top_callers", Nothing),
+        ],
     ),
 ];
 /// Benchmarks' own, under the feature `internals`: they count and name nobody.
@@ -130,6 +136,10 @@ const NAMES: [(&str, &[&str]); 4] = [
             "Subject",
             "Suspension",
             "SystemClock",
+            "TopBy",
+            "TopCaller",
+            "TopCallers",
+            "TopQuery",
             "UnknownPurpose",
             "UpdateReport",
             "VerifyReport",

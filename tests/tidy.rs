@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Layers, lowest first. A module may use the layers below its own, and the peers named in [`PEERS`].
 const LAYERS: [&[&str]; 5] = [
     &["words", "phone"],
-    &["prefetch", "filter", "segment", "overlay", "quota", "novelty"],
+    &["prefetch", "filter", "segment", "overlay", "quota", "novelty", "activity"],
     &["disk", "database", "store", "ledger", "disclosures"],
     &["index"],
     &["bin"],

@@ -5,7 +5,8 @@ use crate::words::{Caller, Result};
 
 impl Index {
     /// Forgets which numbers a caller paid for: they are personal data. What it spent stays spent, so the caller pays
-    /// for each of them again. Durable when it returns.
+    /// for each of them again. How much it asked ([`crate::Inspector::top_callers`]) stays until its retention ends. Durable
+    /// when it returns.
     ///
     /// # Errors
     /// [`crate::Error::Database`] or [`crate::Error::Poisoned`] if the ledger cannot commit.

@@ -26,7 +26,7 @@ use crate::words::{AccountId, Caller, Origin, Purpose, QuotaOverride, Result, Su
 /// ```
 #[derive(Clone)]
 pub struct Inspector {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 /// An account that was shown to a caller.
@@ -63,8 +63,9 @@ impl Disclosure {
     }
 }
 
-/// A caller as the disclosure log knows it: the keyed identity, which says nothing without the secret. The host finds
-/// out whose it is by comparing [`Inspector::token_of`] the callers that it has.
+/// A caller as the disclosure log and the ledger know it: the keyed identity, which says nothing without the secret. The
+/// host finds out whose it is by comparing [`Inspector::token_of`] the callers that it has. An origin has such a token
+/// too, [`Inspector::token_of_origin`].
 ///
 /// `Display` prints 32 hexadecimal digits, `Debug` nothing.
 ///
@@ -78,7 +79,7 @@ impl Disclosure {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CallerToken(Token);
+pub struct CallerToken(pub(super) Token);
 
 impl CallerToken {
     pub(super) const fn id(self) -> Token {
@@ -316,6 +317,12 @@ impl Inspector {
     #[must_use]
     pub fn token_of(&self, caller: &Caller) -> CallerToken {
         CallerToken(self.inner.ring.caller(caller.id()).id)
+    }
+
+    /// How the ledger knows an origin.
+    #[must_use]
+    pub fn token_of_origin(&self, origin: &Origin) -> CallerToken {
+        CallerToken(self.inner.origin_identity(origin))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::events::Event;
 use super::{Index, Inner, Match, Reply};
+use crate::activity::Counts;
 use crate::disclosures::{Group, Origins};
 use crate::ledger::{Ledger, Scope, ScopeId, ScopeKind, Verdict};
 use crate::words::{AccountId, Caller, Error, Key, Origin, PhoneHash, Purpose, Result};
@@ -49,6 +50,7 @@ impl Inner {
             self.probe_some(purpose, &batch, &verdict.deferred)?
         };
         self.disclose(caller, who.id, purpose, &found)?;
+        self.ledger.note_activity(&scopes, &tally(&batch, &verdict, &found))?;
         Ok(Reply {
             matches: batch.spread(&found),
             is_deferred: batch.positions_of(&verdict.deferred),
@@ -116,6 +118,30 @@ impl Inner {
             scopes.push(Scope { id: self.ring.everyone(), kind: ScopeKind::Everyone });
         }
         scopes
+    }
+}
+
+/// What a lookup adds to the counters of its caller and origins. What was charged and what was found are in order.
+fn tally(batch: &Distinct, verdict: &Verdict, found: &[(u32, AccountId)]) -> Counts {
+    let mut charged = verdict.charged.iter().peekable();
+    let (mut numbers, mut paid, mut last) = (0, 0, None);
+    for (number, _) in found {
+        // A number may show several accounts.
+        if last.replace(number) == Some(number) {
+            continue;
+        }
+        numbers += 1;
+        while charged.next_if(|at| *at < number).is_some() {}
+        paid += u64::from(charged.next_if_eq(&number).is_some());
+    }
+    Counts {
+        lookups: 1,
+        asked: batch.keys.len() as u64,
+        charged: verdict.charged.len() as u64,
+        found: numbers,
+        missed: (verdict.charged.len() as u64).saturating_sub(paid),
+        deferred: verdict.deferred.len() as u64,
+        tripwires: 0,
     }
 }
 
@@ -237,6 +263,20 @@ mod tests {
         assert_eq!(spread, expected);
         assert_eq!(batch.positions_of(&[1]), [false, true, false, false, true]);
         assert_eq!(Distinct::of(&[]).positions_of(&[]), [false; 0]);
+    }
+
+    #[test]
+    fn a_tally_counts_each_number_once_and_misses_only_what_was_paid() {
+        let key = |i: u128| Key::from_u128(i << 64 | i);
+        let batch = Distinct::of(&[key(1), key(2), key(2), key(3), key(4), key(5)]);
+        let grant = crate::ledger::Grant { granted: 2, remaining: 0, retry_after: None, newly_short: 0 };
+        // Number 0 was paid for earlier, 1 and 3 are paid now, 2 was paid for earlier, 4 waits.
+        let verdict = Verdict { grant, charged: vec![1, 3], deferred: vec![4] };
+        let found = [(0, 1), (0, 2), (3, 3), (3, 4)].map(|(number, account)| (number, AccountId::from(account)));
+        let counts = tally(&batch, &verdict, &found);
+        let seen = [counts.lookups, counts.asked, counts.charged, counts.found, counts.missed, counts.deferred];
+        assert_eq!(seen, [1, 5, 2, 2, 1, 1]);
+        assert_eq!(tally(&batch, &verdict, &[]).missed, 2);
     }
 
     #[test]

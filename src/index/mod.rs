@@ -28,6 +28,7 @@ pub(crate) mod raw;
 mod reply;
 mod segments;
 mod stats;
+mod top_callers;
 mod update;
 mod verify;
 
@@ -57,6 +58,7 @@ pub use memory::Memory;
 pub use options::Options;
 pub use reply::{Match, NumberState, Reply};
 pub use stats::Stats;
+pub use top_callers::{TopCaller, TopCallers, TopQuery};
 pub use update::{UpdateBatch, UpdateReport};
 pub use verify::VerifyReport;
 

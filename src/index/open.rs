@@ -17,7 +17,7 @@ use super::segments::{FOLDER, LiveSegment, SegmentMap};
 use super::stats::Seen;
 use super::{Index, Inner, Options, Writer, import};
 use crate::disk::{self, DirLock};
-use crate::ledger::{self, LedgerOptions, LedgerState, RedbLedger};
+use crate::ledger::{self, ActivityOptions, LedgerOptions, LedgerState, RedbLedger};
 use crate::store::{self, Changes, SegmentRow, State, Store};
 use crate::words::{Error, KeyRing, Result};
 
@@ -112,6 +112,7 @@ fn ledger_options(options: &Options) -> LedgerOptions {
         max_lease: u64::from(options.max_lease),
         novelty_window: options.novelty_window,
         novelty_bytes: options.novelty_bytes,
+        activity: ActivityOptions { scopes: options.activity_scopes, retention: options.activity_retention },
         background: options.background,
     }
 }

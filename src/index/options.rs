@@ -38,6 +38,8 @@ pub struct Options {
     pub(crate) max_lease: u32,
     pub(crate) novelty_window: Duration,
     pub(crate) novelty_bytes: usize,
+    pub(crate) activity_scopes: usize,
+    pub(crate) activity_retention: Duration,
     pub(crate) check_databases: bool,
     pub(crate) memory: Memory,
     pub(crate) segment_memory_bytes: Option<u64>,
@@ -82,6 +84,8 @@ impl Options {
             max_lease: 1 << 20,
             novelty_window: Duration::from_secs(60 * 86_400),
             novelty_bytes: 256 << 20,
+            activity_scopes: 1 << 16,
+            activity_retention: Duration::from_secs(30 * 86_400),
             check_databases: true,
             memory: Memory::Mapped,
             segment_memory_bytes: None,
@@ -192,6 +196,24 @@ impl Options {
     #[must_use]
     pub const fn novelty_bytes(mut self, bytes: usize) -> Self {
         self.novelty_bytes = bytes;
+        self
+    }
+
+    /// Callers and origins whose activity is counted in memory ([`crate::Inspector::top_callers`]): 65,536 by default, at
+    /// least 1,024. One takes up to 300 bytes. If more are active in an hour, the lightest are dropped, and answers say how
+    /// much they may be short by it.
+    #[must_use]
+    pub const fn activity_scopes(mut self, scopes: usize) -> Self {
+        self.activity_scopes = scopes;
+        self
+    }
+
+    /// How long the activity of callers and origins is remembered: 30 days of ledger time by default, at least an hour. An
+    /// hour of it takes about 60 bytes a scope, for those 4,096 callers and 4,096 origins that were heaviest by each of
+    /// what they were charged, missed and were deferred.
+    #[must_use]
+    pub const fn activity_retention(mut self, retention: Duration) -> Self {
+        self.activity_retention = retention;
         self
     }
 
@@ -348,6 +370,7 @@ impl Options {
             DisclosureSync::Written { sync_within_ms } => u64::from(sync_within_ms),
             DisclosureSync::Synced | DisclosureSync::Off => 1,
         };
+        let retention_s = self.activity_retention.as_secs();
         let checks = [
             ("max_batch", "1 to 1,000,000", self.max_batch as u64, 1, 1_000_000),
             ("max_update", "1 to 10,000,000", self.max_update as u64, 1, 10_000_000),
@@ -355,6 +378,8 @@ impl Options {
             ("fold_at_changes", "1 or more", self.fold_at_changes as u64, 1, u64::MAX),
             ("max_unfolded", "1,000 or more", self.max_unfolded as u64, 1_000, u64::MAX),
             ("active_callers", "64 or more", self.active_callers as u64, 64, u64::MAX),
+            ("activity_scopes", "1,024 or more", self.activity_scopes as u64, 1_024, u64::MAX),
+            ("activity_retention", "an hour to 100 years", retention_s, 3_600, 100 * 366 * 86_400),
             ("novelty_window", "up to 100 years", self.novelty_window.as_secs(), 0, 100 * 366 * 86_400),
             ("import_memory_bytes", "1 MiB or more", self.import_memory_bytes as u64, 1 << 20, u64::MAX),
             (

@@ -4,6 +4,7 @@
 //! It counts and names nobody, so that even a build with the feature has no way from a number to an account.
 
 use super::Index;
+use crate::activity::Counts;
 use crate::ledger::{Ledger, LedgerSizes, Scope, ScopeKind};
 use crate::words::{Caller, CallerKeys, Key, PhoneHash, Purpose, Result};
 
@@ -82,6 +83,16 @@ impl Index {
         let mut fingerprints = Vec::with_capacity(keys.0.len());
         self.inner.ring.fingerprints_of(&caller.0, &keys.0, &mut fingerprints);
         Ok(self.inner.ledger.charge(&Self::scope_of(caller), &fingerprints)?.grant.granted)
+    }
+
+    /// Counts a lookup of so many numbers that were all charged and all missed.
+    ///
+    /// # Errors
+    /// As [`Index::lookup`]'s of the ledger.
+    pub fn raw_note(&self, caller: PreparedCaller, numbers: u64) -> Result<()> {
+        let (asked, charged, missed) = (numbers, numbers, numbers);
+        let counts = Counts { lookups: 1, asked, charged, missed, ..Counts::default() };
+        self.inner.ledger.note_activity(&Self::scope_of(caller), &counts)
     }
 
     /// Transactions of the ledger so far.

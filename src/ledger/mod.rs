@@ -3,6 +3,7 @@
 //! It knows scopes only by their keyed identities. [`Ledger`] is the seam behind which another engine can
 //! stand; [`RedbLedger`] is the embedded one.
 
+mod activity;
 mod bucket_rows;
 mod buckets;
 mod disclosures;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use crate::words::{QuotaPolicy, Result};
 
+pub(crate) use self::activity::{ActivityOptions, TopOf, TopScope};
 pub(crate) use self::redb::{LedgerOptions, RedbLedger};
 pub(crate) use levers::{ScopeBudget, StandingOf};
 #[cfg(feature = "internals")]
@@ -81,6 +83,8 @@ pub(crate) struct Grant {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) grant: Grant,
+    /// Positions, in order, of the numbers that are paid now.
+    pub(crate) charged: Vec<u32>,
     /// Positions, in order, of the numbers that could not be paid. All others may be answered: they are paid now, or
     /// were within the window.
     pub(crate) deferred: Vec<u32>,

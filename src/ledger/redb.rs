@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use redb::WriteTransaction;
 
+use super::activity::{Activity, ActivityOptions};
 use super::bucket_rows::BucketState;
 use super::buckets::{Advances, Attempt, Buckets, Loaded, MAX_SCOPES};
 use super::group::{Group, Outcome};
@@ -42,7 +43,8 @@ pub(crate) struct LedgerOptions {
     pub(crate) novelty_window: Duration,
     /// Memory for what callers paid for.
     pub(crate) novelty_bytes: usize,
-    /// Does a thread call [`RedbLedger::write_novelty`] when it is due?
+    pub(crate) activity: ActivityOptions,
+    /// Does a thread call [`RedbLedger::write_novelty`] and [`RedbLedger::write_activity_if_due`] when they are due?
     pub(crate) background: bool,
 }
 
@@ -66,6 +68,7 @@ pub(crate) struct RedbLedger {
     index_version: AtomicU64,
     pub(super) buckets: Buckets,
     pub(super) memory: Memory,
+    pub(super) activity: Activity,
     pub(super) known: Arc<Known>,
     group: Group,
 }
@@ -98,9 +101,11 @@ impl RedbLedger {
         let db = Db::open(&path, options.database, "an unlisted ledger")?;
         let (state, eras, standings) =
             db.read(|txn| Ok((state::read(&db, txn)?, policy_rows::read(&db, txn)?, standing::count(&db, txn)?)))?;
+        let time = LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump);
         let known = Arc::new(Known::default());
         Ok(Self {
-            time: LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump),
+            activity: Activity::open(&db, options.activity, &time, options.background)?,
+            time,
             poison: OnceLock::new(),
             quotas: ArcSwap::from_pointee(Quotas::new(state.policy_version, state.policy.clone(), eras)),
             changing: Mutex::new(()),
@@ -170,6 +175,7 @@ impl RedbLedger {
             self.commit(|txn, _| bucket_rows::write(&self.db, txn, part))?;
         }
         self.write_novelty()?;
+        self.write_activity()?;
         self.commit(|_, _| Ok(()))
     }
 
@@ -376,7 +382,7 @@ impl Ledger for RedbLedger {
                 self.write_some_novelty()?;
             }
         }
-        Ok(Verdict { grant, deferred })
+        Ok(Verdict { grant, charged: novel, deferred })
     }
 
     fn policy(&self) -> Arc<QuotaPolicy> {

@@ -15,6 +15,7 @@ mod secret;
 mod suspension;
 
 pub use account::{AccountId, ParseAccountError};
+pub(crate) use caller::check_kind;
 pub use caller::{Caller, Origin, OriginError};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Damage, Error, Result};

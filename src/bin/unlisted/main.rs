@@ -25,7 +25,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{budget, erase, exposed, generate, import, init, lookup, maintain, quota, stats, suspend, update};
+use commands::{
+    budget, callers, erase, exposed, generate, import, init, lookup, maintain, quota, stats, suspend, update,
+};
 use error::CliError;
 
 /// An embedded contact-discovery index: who of these numbers agreed to be found, and may this caller still ask?
@@ -81,6 +83,8 @@ enum Command {
     Quota(quota::Args),
     /// The operator's door: who was shown, to whom, and when?
     Exposed(exposed::Args),
+    /// The operator's door: who is charged, misses or is deferred most?
+    Callers(callers::Args),
     /// Measure lookups, imports and the ledger on this machine.
     #[cfg(feature = "internals")]
     Bench(bench::Args),
@@ -121,6 +125,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Exhaust(args) => suspend::exhaust(&session, args),
         Command::Quota(args) => quota::run(&session, args),
         Command::Exposed(args) => exposed::run(&session, args),
+        Command::Callers(args) => callers::run(&session, args),
         #[cfg(feature = "internals")]
         Command::Bench(args) => bench::run(args),
         Command::Demo(args) => demo::run(args),

@@ -124,6 +124,22 @@ pub fn parse_moment(text: &str) -> Result<u64, String> {
     moment.ok_or_else(|| "expected 2026-11-22, 2026-11-22T10:30:00Z, or milliseconds since 1970".to_owned())
 }
 
+/// A time span such as 90m, 24h or 7d.
+pub fn parse_window(text: &str) -> Result<Duration, String> {
+    let parse = || {
+        let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let unit_s: u64 = match unit {
+            "m" => 60,
+            "h" => 3_600,
+            "d" => 86_400,
+            _ => return None,
+        };
+        let number: u64 = number.bytes().all(|b| b.is_ascii_digit()).then(|| number.parse().ok())??;
+        number.checked_mul(unit_s).map(Duration::from_secs)
+    };
+    parse().ok_or_else(|| "expected 90m, 24h or 7d".to_owned())
+}
+
 fn date_ms(text: &str) -> Option<u64> {
     let (date, time) = match text.split_once('T') {
         Some((date, time)) => (date, time.strip_suffix('Z')?),
@@ -199,6 +215,13 @@ mod tests {
             assert_eq!(parse_moment(expected), Ok(at_s * 1_000));
         }
         assert_eq!(parse_moment("2026-11-22"), parse_moment("2026-11-22T00:00:00Z"));
+        assert_eq!(parse_window("90m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(parse_window("2d"), Ok(Duration::from_secs(2 * 86_400)));
+        assert!(
+            ["99999999999999999999d", "999999999999999999d", "d", "ü"]
+                .iter()
+                .all(|bad| parse_window(bad).is_err())
+        );
         assert_eq!(parse_moment("1795000000000"), Ok(1_795_000_000_000));
         for bad in ["", "x", "2026-02-30", "2026-1-01", "2026-11-22T10:30", "1969-12-31", "2026-11-22T24:00:00Z"] {
             assert!(parse_moment(bad).is_err(), "{bad}");

@@ -55,6 +55,7 @@ fn options(clock: &Arc<ManualClock>) -> LedgerOptions {
         max_lease: 1 << 16,
         novelty_window: Duration::ZERO,
         novelty_bytes: 1 << 20,
+        activity: ActivityOptions { scopes: 1 << 10, retention: DAY },
         background: false,
     }
 }

@@ -1,6 +1,7 @@
 //! One module for each subcommand.
 
 pub mod budget;
+pub mod callers;
 pub mod erase;
 pub mod exposed;
 pub mod generate;

@@ -1,0 +1,14 @@
+//! Layer 1: what scopes did in an hour, counted in bounded memory, and the heaviest of them.
+//!
+//! A scope is a caller or an origin, known by its keyed identity. Counting is lossy: where room runs out, the lightest
+//! half goes, and the table says how much anybody may be short by it (G. S. Manku and R. Motwani, "Approximate
+//! Frequency Counts over Data Streams", VLDB 2002). Pure: no clocks, no locks, no files.
+
+mod counts;
+mod heaviest;
+mod table;
+
+pub use counts::TopBy;
+pub(crate) use counts::{Counts, Short};
+pub(crate) use heaviest::{Kept, heaviest};
+pub(crate) use table::{CALLERS, Dropped, Entry, Table};
