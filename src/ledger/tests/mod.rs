@@ -183,6 +183,22 @@ fn an_evicted_bucket_is_never_refilled() {
     }
 }
 
+/// Shards of one bucket each, and all scopes of a charge in the same shard.
+#[test]
+fn scopes_of_one_charge_do_not_evict_each_other() {
+    let clock = Arc::new(ManualClock::at_wall_ms(1_000));
+    let small = LedgerOptions { active_buckets: 64, ..options(&clock) };
+    let dir = create(&small);
+    let ledger = RedbLedger::open(dir.path(), &small).unwrap();
+    let scopes = [1, 2, 3].map(|last| {
+        let mut id = [5; 16];
+        id[15] = last;
+        of_burst(id, 100)
+    });
+    assert_eq!((0..20).map(|_| granted(&ledger, &scopes, 6)).sum::<u64>(), 100);
+    assert_eq!((0..3).map(|at| granted(&ledger, &scopes[at..=at], 6)).sum::<u64>(), 0);
+}
+
 /// A ledger that remembers numbers for forty days, in generations of ten.
 fn remembering() -> (tempfile::TempDir, Arc<ManualClock>, LedgerOptions) {
     let clock = Arc::new(ManualClock::at_wall_ms(1_000));
