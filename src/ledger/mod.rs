@@ -77,9 +77,10 @@ mod tests {
 
     use super::*;
     use crate::database::DbOptions;
+    use crate::disk::Disk;
     use crate::words::{Error, ManualClock};
 
-    const DATABASE: DbOptions = DbOptions { cache_bytes: 1 << 20, check: true };
+    const DATABASE: DbOptions = DbOptions { disk: Disk::Real, cache_bytes: 1 << 20, check: true };
     const DAY: Duration = Duration::from_secs(86_400);
 
     fn scope(id: u8, burst: u64) -> Scope {
@@ -102,7 +103,7 @@ mod tests {
     fn create(options: &LedgerOptions) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let first = LedgerState::new([1; 16], [2; 16], QuotaPolicy::default(), options.clock.wall_ms());
-        RedbLedger::create(dir.path(), DATABASE, &first).unwrap();
+        RedbLedger::create(dir.path(), &DATABASE, &first).unwrap();
         dir
     }
 

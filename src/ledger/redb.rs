@@ -71,7 +71,7 @@ impl fmt::Debug for RedbLedger {
 
 impl RedbLedger {
     /// Creates the file with its first state.
-    pub(crate) fn create(dir: &Path, options: DbOptions, first: &LedgerState) -> Result<()> {
+    pub(crate) fn create(dir: &Path, options: &DbOptions, first: &LedgerState) -> Result<()> {
         let db = Db::create(&dir.join(FILE_NAME), options)?;
         db.write(|txn| state::write(&db, txn, first))
     }
@@ -79,10 +79,10 @@ impl RedbLedger {
     /// Opens the file. A missing one is an error: a fresh ledger would refill every budget.
     pub(crate) fn open(dir: &Path, options: &LedgerOptions) -> Result<Self> {
         let path = dir.join(FILE_NAME);
-        if !path.try_exists().map_err(Error::io("look for", &path))? {
+        if !options.database.disk.exists(&path)? {
             return Err(Error::LedgerMissing { path });
         }
-        let db = Db::open(&path, options.database, "an unlisted ledger")?;
+        let db = Db::open(&path, &options.database, "an unlisted ledger")?;
         let state = db.read(|txn| state::read(&db, txn))?;
         Ok(Self {
             time: LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump),
