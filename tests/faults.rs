@@ -192,6 +192,11 @@ impl Told {
             books.lose_unsynced();
         }
         let again = random(self.plan.seed, call, 3);
+        let power = if stop.is_power_loss { "a power loss" } else { "the end of the process" };
+        if setting("UNLISTED_FAULT_AT").is_some() {
+            self.steps.iter().take(stop.done).for_each(|step| println!("done: {step:?}"));
+        }
+        println!("call {call}, {power} in {:?}", self.steps.get(stop.done));
         let stops = Arc::new(Mutex::new(Vec::new()));
         let watch = {
             let stops = stops.clone();
@@ -208,6 +213,7 @@ impl Told {
             if !self.plan.is_synced() {
                 books.lose_unsynced();
             }
+            let clock = Arc::new(ManualClock::at_wall_ms(stop.wall_ms));
             let index = self.plan.open(&disk, &clock).expect("what a second stop leaves opens");
             self.compare(&index, &clock, candidates, books, call + 1);
         }

@@ -70,10 +70,14 @@ impl fmt::Debug for RedbLedger {
 }
 
 impl RedbLedger {
-    /// Creates the file with its first state.
+    /// Creates the file with its first state; it appears whole or not at all.
     pub(crate) fn create(dir: &Path, options: &DbOptions, first: &LedgerState) -> Result<()> {
-        let db = Db::create(&dir.join(FILE_NAME), options)?;
-        db.write(|txn| state::write(&db, txn, first))
+        let temporary = dir.join(format!("{FILE_NAME}.tmp"));
+        options.disk.remove_file(&temporary)?;
+        let db = Db::create(&temporary, options)?;
+        db.write(|txn| state::write(&db, txn, first))?;
+        drop(db);
+        options.disk.rename(&temporary, &dir.join(FILE_NAME))
     }
 
     /// Opens the file. A missing one is an error: a fresh ledger would refill every budget.
