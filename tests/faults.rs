@@ -29,7 +29,7 @@ use history::{Done, Plan, Step, random, run};
 use model::{Books, Listings, audit};
 
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 3;
+const SEEDS: u64 = 2;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
@@ -184,59 +184,87 @@ impl Told {
         (candidates, books)
     }
 
-    /// Opens what a stop left, compares it with the model and goes on a little. Opening is stopped too.
+    /// Opens what a stop left and compares it with the model. Opening is stopped too, somewhere; or the index goes on
+    /// a little before the power goes.
     fn check(&self, call: u64, stop: &Stop) {
-        let clock = Arc::new(ManualClock::at_wall_ms(stop.wall_ms));
+        let random = |what| random(self.plan.seed, call, what);
+        let power = if stop.is_power_loss { "a power loss" } else { "the end of the process" };
+        if setting("UNLISTED_FAULT_AT").is_some() {
+            self.steps.iter().take(stop.done).for_each(|step| println!("done: {step:?}"));
+            println!("call {call}: {power} in {:?}", self.steps.get(stop.done));
+        }
         let (candidates, mut books) = self.at(stop.done);
         if stop.is_power_loss && !self.plan.is_synced() {
             books.lose_unsynced();
         }
-        let again = random(self.plan.seed, call, 3);
-        let power = if stop.is_power_loss { "a power loss" } else { "the end of the process" };
-        if setting("UNLISTED_FAULT_AT").is_some() {
-            self.steps.iter().take(stop.done).for_each(|step| println!("done: {step:?}"));
-        }
-        println!("call {call}, {power} in {:?}", self.steps.get(stop.done));
-        let stops = Arc::new(Mutex::new(Vec::new()));
-        let watch = {
-            let stops = stops.clone();
-            move |_: u64, moment: &Moment<'_>| stops.lock().unwrap().push(moment.crash(again))
-        };
-        stop.disk.watch(Arc::new(watch));
+        let second = stop_at(&stop.disk, 1 + random(3) % 24, random(4));
+        let clock = stop.clock();
         let index = self.plan.open(&stop.disk, &clock).expect("what a stop leaves opens");
-        let seconds = std::mem::take(&mut *stops.lock().unwrap());
-        stop.disk.watch(Arc::new(|_, _: &Moment<'_>| ()));
-        self.compare(&index, &clock, candidates.clone(), books.clone(), call);
-        let after_reopening = random(self.plan.seed, call, 4) as usize % (seconds.len() + 1);
-        if let Some(disk) = seconds.into_iter().nth(after_reopening) {
-            // The kill of an index whose disclosures are not synced, and then the power.
-            if !self.plan.is_synced() {
-                books.lose_unsynced();
-            }
-            let clock = Arc::new(ManualClock::at_wall_ms(stop.wall_ms));
+        let (mut left, mut books_left) = compare(&index, &clock, &candidates, books.clone(), 0);
+        if !self.plan.is_synced() {
+            books.lose_unsynced();
+            books_left.lose_unsynced();
+        }
+        let disk = second.lock().unwrap().take();
+        if let Some(disk) = disk.filter(|_| random(5).is_multiple_of(4)) {
+            let clock = stop.clock();
             let index = self.plan.open(&disk, &clock).expect("what a second stop leaves opens");
-            self.compare(&index, &clock, candidates, books, call + 1);
-        }
-    }
-
-    fn compare(&self, index: &Index, clock: &ManualClock, candidates: Vec<Listings>, mut books: Books, call: u64) {
-        books.check_shown(index);
-        books.drain(index, &candidates, 0);
-        clock.advance(Duration::from_secs(1_800));
-        books.wait(Duration::from_secs(1_800));
-        let mut left = audit(index, &mut books, &candidates, 0);
-        index.verify(|_, _| ()).expect("the index is whole");
-        if call.is_multiple_of(4) {
-            let plan = Plan { seed: call };
-            for (at, step) in (1_000..).zip(plan.steps().iter().take(6)) {
-                if !matches!(step, Step::Reopen | Step::Wait(_)) {
-                    let done = run(index, step, &mark_of(at)).expect("it goes on");
-                    settle(&mut left, &mut books, step, at, &done);
-                }
+            compare(&index, &clock, &candidates, books, 0);
+        } else if random(5) % 4 == 1 {
+            go_on(&index, Plan { seed: random(6) }, &mut left, &mut books_left);
+            if !self.plan.is_synced() {
+                books_left.lose_unsynced();
             }
-            books.check_shown(index);
+            let index = self.plan.open(&stop.disk.crash(random(7)), &clock).expect("what a later stop leaves opens");
+            compare(&index, &clock, &left, books_left, 1);
         }
     }
+}
+
+impl Stop {
+    fn clock(&self) -> Arc<ManualClock> {
+        Arc::new(ManualClock::at_wall_ms(self.wall_ms))
+    }
+}
+
+/// What a power loss at this call leaves, once it was made.
+fn stop_at(disk: &SimDisk, at: u64, seed: u64) -> Arc<Mutex<Option<SimDisk>>> {
+    let left = Arc::new(Mutex::new(None));
+    let to = left.clone();
+    disk.watch(Arc::new(move |call, moment: &Moment<'_>| {
+        if call == at {
+            *to.lock().unwrap() = Some(moment.crash(seed));
+        }
+    }));
+    left
+}
+
+/// Compares an index with the model. Returns those of the candidates that it may hold.
+fn compare(
+    index: &Index,
+    clock: &ManualClock,
+    candidates: &[Listings],
+    mut books: Books,
+    life: u64,
+) -> (Vec<Listings>, Books) {
+    books.check_shown(index);
+    books.drain(index, candidates, life);
+    clock.advance(Duration::from_secs(1_800));
+    books.wait(Duration::from_secs(1_800));
+    let left = audit(index, &mut books, candidates, life);
+    index.verify(|_, _| ()).expect("the index is whole");
+    (left, books)
+}
+
+/// Runs some steps of another history.
+fn go_on(index: &Index, plan: Plan, left: &mut Vec<Listings>, books: &mut Books) {
+    for (at, step) in (1_000..).zip(plan.steps().iter().take(6)) {
+        if !matches!(step, Step::Reopen | Step::Wait(_)) {
+            let done = run(index, step, &mark_of(at)).expect("it goes on");
+            settle(left, books, step, at, &done);
+        }
+    }
+    books.check_shown(index);
 }
 
 #[test]

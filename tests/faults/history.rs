@@ -102,6 +102,7 @@ impl Plan {
             .index_cache_bytes(1 << 20)
             .ledger_cache_bytes(1 << 20)
             .import_memory_bytes(1 << 20)
+            .segment_memory_bytes(1 << 30)
             .segment_listings(1_000)
             .max_unfolded(1_000)
             .max_clock_jump(Duration::from_secs(6 * 3_600))
