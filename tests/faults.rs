@@ -13,6 +13,8 @@
 mod common;
 #[path = "faults/history.rs"]
 mod history;
+#[path = "faults/lives.rs"]
+mod lives;
 #[path = "faults/model.rs"]
 mod model;
 
@@ -272,8 +274,17 @@ fn crash() {
     for seed in seeds() {
         let started = std::time::Instant::now();
         let (told, stops) = tell(Plan { seed });
-        println!("seed {seed}: {} calls, told in {:?}", stops.len(), started.elapsed());
         check_all("crash", seed, &stops, |call, stop| told.check(call, stop));
-        println!("seed {seed}: checked in {:?}", started.elapsed());
+        println!("seed {seed}: stopped at {} calls in {:?}", stops.len(), started.elapsed());
+    }
+}
+
+#[test]
+fn failure() {
+    for seed in seeds() {
+        let started = std::time::Instant::now();
+        let lives = lives::all_of(Plan { seed });
+        check_all("failure", seed, &lives, |_, (trouble, at)| lives::live(Plan { seed }, *trouble, *at));
+        println!("seed {seed}: {} lives with a failure in {:?}", lives.len(), started.elapsed());
     }
 }

@@ -37,6 +37,7 @@ impl SimFile {
             match fault {
                 Some(Fault::Error | Fault::Gone) => {
                     content.sync_in_part(random);
+                    state.has_lost = true;
                     Err(failure())
                 }
                 Some(Fault::Short) | None => {

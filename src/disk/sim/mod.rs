@@ -18,9 +18,9 @@
 //! may follow.
 //!
 //! **A failed call** ([`SimDisk::fail`]): the n-th call that changes something does nothing and returns an error. If it
-//! was a sync, what it was to make durable is on the disk or not, sector by sector, and *no later sync makes up for it*:
-//! the file reads as it was written, and a crash shows what is there. So do kernels that mark pages clean whose write failed.
-//! A read may fail too ([`SimDisk::fail_read`]).
+//! was a sync of a file, what it was to make durable is on the disk or not, sector by sector, and *no later sync makes up
+//! for it*: the file reads as it was written, and a crash shows what is there. So do kernels that mark pages clean whose
+//! write failed. A folder may be synced again. A read may fail too ([`SimDisk::fail_read`]).
 //!
 //! **A short write**: the n-th call, if it writes, writes half of its bytes and says so.
 //!
@@ -85,6 +85,8 @@ struct State {
     fault: Option<(u64, Fault)>,
     read_fault: Option<u64>,
     is_gone: bool,
+    /// Did a sync fail that had something to do?
+    has_lost: bool,
     /// Pages there are.
     limit: Option<usize>,
     locked: BTreeSet<PathBuf>,
@@ -148,6 +150,12 @@ impl SimDisk {
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.0.lock().changes
+    }
+
+    /// Did a sync fail? Files may read as they are not on the disk then.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.0.lock().has_lost
     }
 
     /// Reads of files so far.
@@ -267,14 +275,7 @@ impl SimDisk {
     }
 
     pub(crate) fn sync_folder(&self, dir: &Path) -> io::Result<()> {
-        self.change(|state, fault| match fault {
-            Some(Fault::Error | Fault::Gone) => {
-                let random = Random(mix(state.seed, state.changes, 0));
-                state.names.sync_in_part(dir, random)?;
-                Err(failure())
-            }
-            Some(Fault::Short) | None => state.names.sync(dir),
-        })
+        self.change_whole(|state| state.names.sync(dir))
     }
 
     /// `None` if it is locked.
@@ -329,6 +330,7 @@ impl State {
             fault: None,
             read_fault: None,
             is_gone: false,
+            has_lost: false,
             limit: None,
             locked: BTreeSet::new(),
             watch: None,

@@ -134,14 +134,6 @@ impl Names {
         Ok(())
     }
 
-    /// What a sync that failed leaves: what changed is there or not, and counts as synced.
-    pub(super) fn sync_in_part(&mut self, dir: &Path, random: Random) -> io::Result<()> {
-        let folder = self.folder(dir)?;
-        let changes = self.changes.remove(&folder).unwrap_or_default();
-        survive(folder, &changes, &mut self.durable, random);
-        Ok(())
-    }
-
     pub(super) fn crash(&self, random: Random) -> Self {
         let mut left = self.durable.clone();
         for (folder, changes) in &self.changes {
