@@ -1,6 +1,5 @@
 //! The files of the log: their names, which of them belong together, and the growing one.
 
-use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::frame::{self, FOOTER_LEN, HEADER_LEN, LogHeader, Totals, damaged};
 use super::run::RunFile;
 use super::{Folder, Mark};
-use crate::disk;
+use crate::disk::{Disk, File};
 use crate::words::{Damage, Error, Result};
 
 /// What is no file of the log, one that is named.
@@ -26,13 +25,14 @@ pub(super) fn run_name(lo: u64, hi: u64) -> String {
 /// Removes a file when nobody reads it any more.
 #[derive(Debug)]
 pub(super) struct Retiring {
+    pub(super) disk: Disk,
     pub(super) path: PathBuf,
     is_retired: AtomicBool,
 }
 
 impl Retiring {
-    pub(super) const fn new(path: PathBuf) -> Self {
-        Self { path, is_retired: AtomicBool::new(false) }
+    pub(super) fn new(disk: &Disk, path: PathBuf) -> Self {
+        Self { disk: disk.clone(), path, is_retired: AtomicBool::new(false) }
     }
 
     pub(super) fn retire(&self) {
@@ -43,7 +43,7 @@ impl Retiring {
 impl Drop for Retiring {
     fn drop(&mut self) {
         if self.is_retired.load(Ordering::Acquire)
-            && let Err(error) = disk::remove_file(&self.path)
+            && let Err(error) = self.disk.remove_file(&self.path)
         {
             tracing::warn!(error = error.with_causes(), "a compacted log stays until the next open");
         }
@@ -65,8 +65,8 @@ impl LogFile {
     /// Looks at header and footer only.
     fn open(folder: &Folder, seq: u64) -> Result<Self> {
         let path = folder.dir.join(log_name(seq));
-        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
-        let len = file.metadata().map_err(Error::io("ask the size of", &path))?.len();
+        let mut file = folder.disk.open(&path)?;
+        let len = file.len().map_err(Error::io("ask the size of", &path))?;
         let expected = (HEADER_LEN + FOOTER_LEN) as u64;
         if len < expected {
             return Err(damaged(&path, 0, Damage::Length { expected, found: len }));
@@ -80,7 +80,7 @@ impl LogFile {
         file.read_exact(&mut bytes).map_err(Error::io("read", &path))?;
         let totals = Totals::decode(&bytes, end, header.salt)
             .ok_or_else(|| damaged(&path, end, Damage::Checksum { of: "the footer" }))?;
-        Ok(Self { seq, salt: header.salt, totals, end, file: Retiring::new(path) })
+        Ok(Self { seq, salt: header.salt, totals, end, file: Retiring::new(&folder.disk, path) })
     }
 }
 
@@ -147,20 +147,20 @@ impl Active {
         let path = folder.dir.join(log_name(seq));
         let temporary = folder.dir.join(format!("{}{TEMPORARY}", log_name(seq)));
         let (bytes, header) = LogHeader::encode(&folder.index_id, seq);
-        let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
+        let mut file = folder.disk.create(&temporary)?;
         file.write_all(&bytes).map_err(Error::io("write", &temporary))?;
         file.sync_all().map_err(Error::io("sync", &temporary))?;
-        disk::rename(&temporary, &path)?;
+        folder.disk.rename(&temporary, &path)?;
         let len = HEADER_LEN as u64;
         Ok(Self { file: Arc::new(file), path, seq, salt: header.salt, len, totals: Totals::NONE })
     }
 
     /// Writes the footer and syncs. Returns the sealed log and the footer's length.
-    pub(super) fn seal(&self) -> Result<(LogFile, u64)> {
+    pub(super) fn seal(&self, folder: &Folder) -> Result<(LogFile, u64)> {
         let footer = self.totals.encode(self.len, self.salt);
         (&*self.file).write_all(&footer).map_err(Error::io("write", &self.path))?;
         self.file.sync_data().map_err(Error::io("sync", &self.path))?;
-        let file = Retiring::new(self.path.clone());
+        let file = Retiring::new(&folder.disk, self.path.clone());
         let log = LogFile { seq: self.seq, salt: self.salt, totals: self.totals, end: self.len, file };
         Ok((log, footer.len() as u64))
     }
@@ -169,7 +169,7 @@ impl Active {
     /// crash gets its successor.
     fn recover(folder: &Folder, seq: u64, mark: Mark) -> Result<(Option<LogFile>, Self)> {
         let path = folder.dir.join(log_name(seq));
-        let mut file = File::options().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
+        let mut file = folder.disk.open_to_write(&path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
         let salt = decode_header(&path, &bytes, folder, seq)?.salt;
@@ -183,7 +183,7 @@ impl Active {
         if Totals::decode(tail, end as u64, salt) == Some(totals) {
             // Its successor may not be there before it is.
             file.sync_all().map_err(Error::io("sync", &path))?;
-            let log = LogFile { seq, salt, totals, end: end as u64, file: Retiring::new(path) };
+            let log = LogFile { seq, salt, totals, end: end as u64, file: Retiring::new(&folder.disk, path) };
             return Ok((Some(log), Self::create(folder, seq + 1)?));
         }
         if !tail.is_empty() {
@@ -231,13 +231,11 @@ struct Named {
 }
 
 /// Lists the folder, without temporary files, which go.
-fn list(dir: &Path) -> Result<Vec<Named>> {
+fn list(Folder { disk, dir, .. }: &Folder) -> Result<Vec<Named>> {
     let mut found = Vec::new();
-    for item in fs::read_dir(dir).map_err(Error::io("list", dir))? {
-        let item = item.map_err(Error::io("list", dir))?;
-        let name = item.file_name().to_string_lossy().into_owned();
+    for name in disk.list(dir)? {
         if name.ends_with(TEMPORARY) {
-            disk::remove_file(&item.path())?;
+            disk.remove_file(&dir.join(name))?;
         } else if let Some(span) = parse_name(&name) {
             found.push(Named { span, is_log: name.ends_with(".log") });
         }
@@ -250,14 +248,14 @@ fn list(dir: &Path) -> Result<Vec<Named>> {
 /// Opens all files of the log. What a finished compaction left behind goes; a file that is missing in between is an
 /// error.
 pub(super) fn open_all(folder: &Folder, mark: Mark) -> Result<(Vec<Part>, Active)> {
-    if !folder.dir.try_exists().map_err(Error::io("look for", &folder.dir))? {
+    if !folder.disk.exists(&folder.dir)? {
         return Err(Error::DisclosuresMissing { path: folder.dir.clone() });
     }
     let mut parts = Vec::new();
     let mut leftovers = Vec::new();
     let mut next = 1;
     let mut newest = None;
-    for named in list(&folder.dir)? {
+    for named in list(folder)? {
         let (lo, hi) = named.span;
         let name = if named.is_log { log_name(lo) } else { run_name(lo, hi) };
         if hi < next {
@@ -281,19 +279,13 @@ pub(super) fn open_all(folder: &Folder, mark: Mark) -> Result<(Vec<Part>, Active
     let seq = newest.ok_or_else(|| Error::DisclosuresMissing { path: folder.dir.join(log_name(next)) })?;
     let (sealed, active) = Active::recover(folder, seq, mark)?;
     parts.extend(sealed.map(|log| Part::Log(Arc::new(log))));
-    leftovers.iter().try_for_each(|path| disk::remove_file(path))?;
+    leftovers.iter().try_for_each(|path| folder.disk.remove_file(path))?;
     Ok((parts, active))
 }
 
 /// Makes the folder with its first log. What an interrupted creation left goes.
 pub(super) fn create(folder: &Folder) -> Result<()> {
-    match fs::remove_dir_all(&folder.dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::io("remove", &folder.dir)(error));
-        }
-        _ => {}
-    }
-    fs::create_dir(&folder.dir).map_err(Error::io("create", &folder.dir))?;
-    folder.dir.parent().map_or(Ok(()), disk::sync_dir)?;
+    folder.disk.remove_dir_all(&folder.dir)?;
+    folder.disk.create_dir_all(&folder.dir)?;
     Active::create(folder, 1).map(drop)
 }

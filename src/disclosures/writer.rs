@@ -1,6 +1,5 @@
 //! The end of the log that grows: one write for each lookup that shows something, before its answer.
 
-use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +12,7 @@ use super::files::{Active, Part};
 use super::frame::{self, MAX_ACCOUNTS, Place, frame_len};
 use super::row::Group;
 use super::{DisclosureSync, Folder, Mark};
+use crate::disk::File;
 use crate::words::{AccountId, Error, Result};
 
 /// Parts that queries and compaction see, the growing log and how much of it is on the device.
@@ -73,7 +73,7 @@ impl State {
 
     /// Seals the growing log and begins the next. All of it is on the device then.
     fn rotate(&mut self, folder: &Folder) -> Result<()> {
-        let (sealed, footer) = self.active.seal()?;
+        let (sealed, footer) = self.active.seal(folder)?;
         let next = Active::create(folder, sealed.seq + 1)?;
         self.base = self.written + footer;
         self.written = self.base + next.len;

@@ -5,13 +5,13 @@
     reason = "mapping a file and locking memory are unsafe by nature; the arguments are at the calls"
 )]
 
-use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
 use memmap2::{Mmap, MmapMut};
 
+use super::{Disk, File};
 use crate::words::{Error, Result};
 
 /// Memory from which on huge pages are asked for: one of them.
@@ -31,28 +31,34 @@ impl MappedFile {
     /// replaced by another file and unlinked, which leaves the mapping whole. Somebody else who writes into
     /// the file changes what is read, and page checksums only cover a page when it is first touched; somebody
     /// else who truncates it ends the process with SIGBUS. `docs/THREAT-MODEL.md` says so.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let map = Self::open_sparse(path)?;
+    pub(crate) fn open(disk: &Disk, path: &Path) -> Result<Self> {
+        let map = Self::open_sparse(disk, path)?;
         map.expect_all();
         Ok(map)
     }
 
     /// [`MappedFile::open`] for a file of which little may be read: nothing is asked of the kernel yet. In a map that
     /// wants huge pages, every page that is not in memory costs a read of two megabytes.
-    pub(crate) fn open_sparse(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        // SAFETY: the map is read-only and every read of it goes through `&[u8]`. That slice must not change
-        // while it is borrowed: no code of this crate writes to a published file, and the directory's lock
-        // keeps other instances of this crate out. Values read are checked before use and never trusted to
-        // uphold memory safety, so even a foreign writer gives a wrong value and not an out-of-bounds access.
-        unsafe { Mmap::map(&file) }.map(Self).map_err(Error::io("map", path))
+    pub(crate) fn open_sparse(disk: &Disk, path: &Path) -> Result<Self> {
+        match disk.open(path)? {
+            // SAFETY: the map is read-only and every read of it goes through `&[u8]`. That slice must not change
+            // while it is borrowed: no code of this crate writes to a published file, and the directory's lock
+            // keeps other instances of this crate out. Values read are checked before use and never trusted to
+            // uphold memory safety, so even a foreign writer gives a wrong value and not an out-of-bounds access.
+            File::Real(file) => unsafe { Mmap::map(&file) }.map(Self).map_err(Error::io("map", path)),
+            #[cfg(feature = "internals")]
+            file @ File::Sim(_) => Self::copy_of(file, path),
+        }
     }
 
     /// Copies a file into memory of its own, in huge pages where the kernel gives them. Nothing that happens to the
     /// file afterwards reaches the copy.
-    pub(crate) fn copy(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(Error::io("open", path))?;
-        let len = file.metadata().map_err(Error::io("ask the size of", path))?.len();
+    pub(crate) fn copy(disk: &Disk, path: &Path) -> Result<Self> {
+        Self::copy_of(disk.open(path)?, path)
+    }
+
+    fn copy_of(mut file: File, path: &Path) -> Result<Self> {
+        let len = file.len().map_err(Error::io("ask the size of", path))?;
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let mut memory = MmapMut::map_anon(len).map_err(Error::io("get memory for", path))?;
         #[cfg(target_os = "linux")]
@@ -153,11 +159,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, [7; 10_000]).unwrap();
-        let map = MappedFile::open(&path).unwrap();
+        let map = MappedFile::open(&Disk::Real, &path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(map.as_ref(), [7; 10_000]);
-        assert!(matches!(MappedFile::open(&path), Err(Error::Io { .. })));
-        assert!(matches!(MappedFile::copy(&path), Err(Error::Io { .. })));
+        assert!(matches!(MappedFile::open(&Disk::Real, &path), Err(Error::Io { .. })));
+        assert!(matches!(MappedFile::copy(&Disk::Real, &path), Err(Error::Io { .. })));
     }
 
     #[test]
@@ -165,8 +171,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, []).unwrap();
-        assert!(MappedFile::open(&path).is_ok_and(|map| map.as_ref().is_empty()));
-        assert!(MappedFile::copy(&path).is_ok_and(|map| map.as_ref().is_empty()));
+        assert!(MappedFile::open(&Disk::Real, &path).is_ok_and(|map| map.as_ref().is_empty()));
+        assert!(MappedFile::copy(&Disk::Real, &path).is_ok_and(|map| map.as_ref().is_empty()));
     }
 
     #[test]
@@ -175,7 +181,7 @@ mod tests {
         let path = dir.path().join("file");
         for len in [5_000, HUGE_PAGE_LEN + 5] {
             std::fs::write(&path, vec![7; len]).unwrap();
-            let copy = MappedFile::copy(&path).unwrap();
+            let copy = MappedFile::copy(&Disk::Real, &path).unwrap();
             std::fs::write(&path, [8; 3]).unwrap();
             assert!(copy.as_ref().len() == len && copy.as_ref().iter().all(|byte| *byte == 7));
         }
@@ -187,7 +193,7 @@ mod tests {
         let path = dir.path().join("file");
         let bytes: Vec<u8> = (0..2 * HUGE_PAGE_LEN + 777).map(|i| ((i * 7) >> 3) as u8).collect();
         std::fs::write(&path, &bytes).unwrap();
-        let map = MappedFile::open_sparse(&path).unwrap();
+        let map = MappedFile::open_sparse(&Disk::Real, &path).unwrap();
         let parts = [0..bytes.len(), 0..0, 4_000..5_000, 4_096..HUGE_PAGE_LEN + 9, 5_000..usize::MAX];
         for part in parts {
             map.expect_random(part.clone());

@@ -16,7 +16,7 @@ const WRITTEN: DisclosureSync = DisclosureSync::Written { sync_within_ms: 5 };
 
 /// Logs of a few frames, so that tests rotate.
 fn folder(dir: &Path) -> Folder {
-    Folder { log_bytes: 600, ..Folder::of(dir, ID) }
+    Folder { log_bytes: 600, ..Folder::of(&Disk::Real, dir, ID) }
 }
 
 fn open(dir: &Path, mark: Mark) -> Result<DisclosureLog> {
@@ -180,7 +180,7 @@ fn a_damaged_log_is_readable_to_the_damage() {
 #[test]
 fn a_log_of_another_index_or_an_older_copy_is_refused() {
     let (dir, mark, _) = small();
-    let other = Folder::of(dir.path(), [8; 16]);
+    let other = Folder::of(&Disk::Real, dir.path(), [8; 16]);
     let opened = DisclosureLog::open(other, mark, WRITTEN, RETENTION);
     assert!(matches!(opened, Err(Error::DisclosuresForeign { .. })));
     let older = copy(dir.path());

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::database::DbOptions;
+use crate::disk::Disk;
 use crate::words::{Error, ManualClock, Quota};
 
-const DATABASE: DbOptions = DbOptions { cache_bytes: 1 << 20, check: true };
+const DATABASE: DbOptions = DbOptions { disk: Disk::Real, cache_bytes: 1 << 20, check: true };
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Kinds with a quota each, as many an hour come back.
@@ -63,7 +64,7 @@ fn options(clock: &Arc<ManualClock>) -> LedgerOptions {
 fn create(options: &LedgerOptions) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let first = LedgerState::new([1; 16], [2; 16], policy(), options.clock.wall_ms());
-    RedbLedger::create(dir.path(), DATABASE, &first).unwrap();
+    RedbLedger::create(dir.path(), &DATABASE, &first).unwrap();
     dir
 }
 
