@@ -11,7 +11,7 @@ mod recent;
 pub(crate) use direct::{Buffer, Spill, SpillReader, transfer_len};
 pub(crate) use lines::{LINE, Lines};
 pub(crate) use lock::DirLock;
-pub(crate) use map::MappedFile;
+pub(crate) use map::{MappedEnd, MappedFile};
 pub(crate) use memory::{available_bytes, major_faults};
 pub(crate) use publish::{publish, publish_streamed, remove_file, rename, sync_dir};
 pub(crate) use recent::{Horizon, Recent};

@@ -199,7 +199,7 @@ fn a_torn_end_is_cut_and_what_stands_before_a_vouching_frame_is_not() {
     let path = log.writer.with(|state| state.active.path.clone());
     record(&log, group(1, 0), 1, 0..3).unwrap();
     log.settle().unwrap();
-    let second = fs::metadata(&path).unwrap().len() as usize;
+    let second = log.writer.with(|state| state.active.len) as usize;
     record(&log, group(1, 0), 2, 0..3).unwrap();
     drop(log);
     let good = fs::read(&path).unwrap();
