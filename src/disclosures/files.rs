@@ -161,7 +161,10 @@ impl Active {
         let path = folder.dir.join(log_name(seq));
         let temporary = folder.dir.join(format!("{}{TEMPORARY}", log_name(seq)));
         let (bytes, header) = LogHeader::encode(&folder.index_id, seq);
-        let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
+        // Readable too, or it could not be mapped.
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(true);
+        let mut file = options.open(&temporary).map_err(Error::io("create", &temporary))?;
         file.write_all(&bytes).map_err(Error::io("write", &temporary))?;
         file.sync_all().map_err(Error::io("sync", &temporary))?;
         disk::rename(&temporary, &path)?;
@@ -235,7 +238,8 @@ impl Active {
         };
         let footer = bytes.get(end..).unwrap_or_default().first_chunk::<FOOTER_LEN>();
         let behind = end_of_log + FOOTER_LEN as u64;
-        if footer.is_some_and(|footer| Totals::decode(footer, end_of_log, salt) == Some(totals)) && found_len <= behind
+        if footer.is_some_and(|footer| Totals::decode(footer, end_of_log, salt) == Some(totals))
+            && found_len <= behind
         {
             // Its successor may not be there before it is.
             cut_to(behind)?;

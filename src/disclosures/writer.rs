@@ -106,7 +106,12 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Everything in `parts` and `active` is on the device.
-    pub(super) fn start(folder: Folder, sync: DisclosureSync, mut active: Active, parts: Vec<Part>) -> Result<Self> {
+    pub(super) fn start(
+        folder: Folder,
+        sync: DisclosureSync,
+        mut active: Active,
+        parts: Vec<Part>,
+    ) -> Result<Self> {
         let len = active.len;
         let is_ahead = matches!(sync, DisclosureSync::Written { .. });
         if is_ahead {

@@ -168,15 +168,15 @@ impl MappedEnd {
                 return None;
             }
             let reserved = rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), start, len as u64);
-            let refused = |error| tracing::debug!(%error, "no room is reserved ahead of a file");
-            reserved.map_err(refused).ok()?;
+            let refused = |error: std::io::Error| tracing::debug!(%error, "no room is reserved ahead of a file");
+            reserved.map_err(|error| refused(error.into())).ok()?;
             // SAFETY: this map alone writes to the part of the file that it covers, through `&mut self`, and no reference
             // to it leaves this type. The file is not cut while the map is there: whoever owns both drops the map
             // first. The directory's lock keeps other instances of this crate out; somebody else who writes there
             // changes bytes that this process never reads through the map, and somebody else who truncates the file
             // ends the process with SIGBUS, as with [`MappedFile`]. The blocks are reserved, so that a store finds room.
             let map = unsafe { memmap2::MmapOptions::new().offset(start).len(len).map_mut(file) };
-            map.ok().map(|map| Self { map, start })
+            map.map_err(refused).ok().map(|map| Self { map, start })
         }
         #[cfg(not(target_os = "linux"))]
         {

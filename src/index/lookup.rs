@@ -31,7 +31,7 @@ impl Inner {
         self.disclosures.check()?;
         let mut keys = Vec::with_capacity(hashes.len());
         self.ring.keys_of(hashes.iter(), &mut keys);
-        let batch = Distinct::of(&keys);
+        let batch = Distinct::of(keys);
 
         let who = self.ring.caller(caller.id());
         let scopes = self.scopes(caller, who.id);
@@ -131,29 +131,39 @@ struct Distinct {
 }
 
 impl Distinct {
-    fn of(batch: &[Key]) -> Self {
+    fn of(mut keys: Vec<Key>) -> Self {
+        if keys.len() == 1 {
+            return Self { keys, number_of: vec![0] };
+        }
         // Open addressing over the numbers of keys, one added to each: zero is free. Keys are uniform, so their own
-        // bits are the hash.
-        let mask = (batch.len() * 2).next_power_of_two() - 1;
+        // bits are the hash. Four places a key: most find theirs free, and nothing to guess for a processor.
+        let mask = (keys.len() * 4).next_power_of_two() - 1;
         let mut table = vec![0_u32; mask + 1];
-        let mut keys: Vec<Key> = Vec::with_capacity(batch.len());
-        let mut number_of = Vec::with_capacity(batch.len());
-        for key in batch {
+        let mut number_of = Vec::with_capacity(keys.len());
+        let mut count = 0;
+        for position in 0..keys.len() {
+            let Some(key) = keys.get(position).copied() else { break };
             let mut at = key.lo as usize & mask;
-            // There are twice as many places as keys.
             while let Some(place) = table.get_mut(at) {
                 if *place == 0 {
-                    keys.push(*key);
-                    *place = keys.len() as u32;
+                    // Distinct keys move to the front; all before this one were looked at.
+                    if let Some(to) = keys.get_mut(count as usize) {
+                        *to = key;
+                    }
+                    number_of.push(count);
+                    count += 1;
+                    *place = count;
+                    break;
                 }
                 let number = *place - 1;
-                if keys.get(number as usize) == Some(key) {
+                if keys.get(number as usize) == Some(&key) {
                     number_of.push(number);
                     break;
                 }
                 at = (at + 1) & mask;
             }
         }
+        keys.truncate(count as usize);
         Self { keys, number_of }
     }
 
@@ -209,7 +219,7 @@ mod tests {
     #[test]
     fn duplicates_share_a_number_and_matches_spread_back() {
         let key = |i: u128| Key::from_u128(i << 64 | i);
-        let batch = Distinct::of(&[key(5), key(7), key(5), key(9), key(7)]);
+        let batch = Distinct::of(vec![key(5), key(7), key(5), key(9), key(7)]);
         assert_eq!(batch.keys, [key(5), key(7), key(9)]);
         assert_eq!(batch.number_of, [0, 1, 0, 2, 1]);
         let found = [(0, AccountId::from(1)), (0, AccountId::from(2)), (2, AccountId::from(3))];
@@ -219,13 +229,13 @@ mod tests {
             .into();
         assert_eq!(spread, expected);
         assert_eq!(batch.positions_of(&[1]), [false, true, false, false, true]);
-        assert_eq!(Distinct::of(&[]).positions_of(&[]), [false; 0]);
+        assert_eq!(Distinct::of(Vec::new()).positions_of(&[]), [false; 0]);
     }
 
     #[test]
     fn many_keys_with_the_same_place_are_told_apart() {
         let keys: Vec<Key> = (0..300_u128).map(|i| Key::from_u128((i % 100) << 64 | 77)).collect();
-        let batch = Distinct::of(&keys);
+        let batch = Distinct::of(keys.clone());
         assert_eq!(batch.keys, keys[..100]);
         assert_eq!(batch.number_of, (0..300).map(|i| i % 100).collect::<Vec<u32>>());
     }
