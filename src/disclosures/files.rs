@@ -142,6 +142,9 @@ enum Way {
 /// Bytes that are reserved at once: few enough to be nobody's loss, and a system call for some thousand lookups.
 const RESERVED_AT_ONCE: u64 = 1 << 20;
 
+/// Bytes from which on frames are written all the same: a page of a map costs a fault each, as much as its write.
+const WRITTEN_FROM: usize = 2 << 10;
+
 /// The log that grows.
 #[derive(Debug)]
 pub(super) struct Active {
@@ -180,7 +183,10 @@ impl Active {
     /// Puts frames behind the last. A log ends at `log_bytes`: nothing is reserved beyond.
     pub(super) fn append(&mut self, frames: &[u8], log_bytes: u64) -> Result<()> {
         if let Way::Ahead(end) = &mut self.way {
-            if !end.as_mut().is_some_and(|end| end.put(self.len, frames)) {
+            if frames.len() >= WRITTEN_FROM {
+                (&*self.file).seek(SeekFrom::Start(self.len)).map_err(Error::io("write", &self.path))?;
+                (&*self.file).write_all(frames).map_err(Error::io("write", &self.path))?;
+            } else if !end.as_mut().is_some_and(|end| end.put(self.len, frames)) {
                 let ahead = log_bytes.saturating_sub(self.len).min(RESERVED_AT_ONCE).max(frames.len() as u64);
                 *end = MappedEnd::reserve(&self.file, self.len, usize::try_from(ahead).unwrap_or(usize::MAX));
                 if !end.as_mut().is_some_and(|end| end.put(self.len, frames)) {

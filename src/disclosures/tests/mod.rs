@@ -344,6 +344,27 @@ fn every_log_reserves_room_ahead_and_gives_it_back() {
 }
 
 #[test]
+fn frames_that_are_written_and_frames_that_are_put_follow_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = || Folder::of(dir.path(), ID);
+    let mark = DisclosureLog::create(&folder()).unwrap();
+    let log = DisclosureLog::open(folder(), mark, WRITTEN, RETENTION).unwrap();
+    let mut rows = 0;
+    for i in 0..60 {
+        // Up to 17 KiB each, so that they leave the first room and come back into the next.
+        let count = [1, 300, 1_000, 2, 5, 1_100][i as usize % 6];
+        record(&log, group(1, 0), i, i..i + count).unwrap();
+        rows += count;
+        assert_eq!(log.verify().unwrap(), rows);
+    }
+    let killed = copy(dir.path());
+    let log = DisclosureLog::open(Folder::of(killed.path(), ID), mark, WRITTEN, RETENTION).unwrap();
+    assert_eq!(log.verify().unwrap(), rows);
+    log.writer.seal().unwrap();
+    assert_eq!(log.verify().unwrap(), rows);
+}
+
+#[test]
 fn a_log_whose_room_was_reserved_when_the_process_died_goes_on() {
     let (dir, log) = fresh();
     record(&log, group(1, 0), 1, 0..3).unwrap();
