@@ -1,6 +1,6 @@
 //! Layer 2: the disclosure log. Who was shown to whom, written before the answer that shows it.
 //!
-//! A growing log takes one write a lookup. Full logs are sealed and compacted into runs: sorted, each disclosure
+//! A growing log takes one frame a lookup. Full logs are sealed and compacted into runs: sorted, each disclosure
 //! once, without what is past its retention or erased. Callers and origins are known by their keyed identities only.
 
 mod compact;

@@ -38,10 +38,12 @@ impl Disk {
         opened.map_err(Error::io("open", path))
     }
 
-    /// Makes an empty file, or empties the one that is there.
+    /// Makes an empty file, or empties the one that is there. It can be read too, as one that is to be mapped must.
     pub(crate) fn create(&self, path: &Path) -> Result<File> {
         let created = match self {
-            Self::Real => fs::File::create(path).map(File::Real),
+            Self::Real => {
+                OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path).map(File::Real)
+            }
             #[cfg(feature = "internals")]
             Self::Sim(disk) => disk.create_file(path).map(File::Sim),
         };

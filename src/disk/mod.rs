@@ -18,7 +18,7 @@ pub(crate) use direct::{Buffer, Spill, SpillReader, transfer_len};
 pub(crate) use file::File;
 pub(crate) use lines::{LINE, Lines};
 pub(crate) use lock::DirLock;
-pub(crate) use map::MappedFile;
+pub(crate) use map::{MappedEnd, MappedFile};
 pub(crate) use memory::{available_bytes, major_faults};
 pub(crate) use recent::{Horizon, Recent};
 
