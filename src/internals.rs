@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::disk::Disk;
 use crate::disclosures::{DisclosureLog, DisclosureSync, Filter, Folder, Group, Origins};
+use crate::disk::Disk;
 use crate::segment::builder::{Input, build, shape_for};
 use crate::segment::keys::KeyRange;
 use crate::segment::layout::{PAGE_LEN, footer, page_sum};

@@ -118,7 +118,12 @@ impl RunFile {
         if (header.lo, header.hi) != span {
             return Err(damaged(path, 32, Damage::Geometry { field: "the first log of a run", found: header.lo }));
         }
-        Ok(Self { header, salt: header.salt(&folder.index_id), map, file: Retiring::new(&folder.disk, path.to_owned()) })
+        Ok(Self {
+            header,
+            salt: header.salt(&folder.index_id),
+            map,
+            file: Retiring::new(&folder.disk, path.to_owned()),
+        })
     }
 
     pub(super) const fn span(&self) -> (u64, u64) {

@@ -9,9 +9,13 @@ use crate::words::{Error, Result};
 /// Held while an index is open. The operating system releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) enum DirLock {
-    Real { _file: fs::File },
+    Real {
+        _file: fs::File,
+    },
     #[cfg(feature = "internals")]
-    Sim { _lock: super::sim::SimLock },
+    Sim {
+        _lock: super::sim::SimLock,
+    },
 }
 
 impl DirLock {

@@ -14,7 +14,7 @@ use super::options::Create;
 use super::segments::{FOLDER, LiveSegment, SegmentMap};
 use super::stats::Seen;
 use super::{Index, Inner, Options, Writer, import};
-use crate::disk::{Disk, DirLock};
+use crate::disk::{DirLock, Disk};
 use crate::ledger::{self, LedgerOptions, LedgerState, RedbLedger};
 use crate::store::{self, Changes, SegmentRow, State, Store};
 use crate::words::{Error, KeyRing, Result};

@@ -146,7 +146,8 @@ impl Plan {
                 let network = Some(random(2) % (NETWORKS + 1)).filter(|network| *network < NETWORKS);
                 let purpose = Purpose::ALL[random(3) as usize % 6];
                 // Some may be listed; most cost the more.
-                let of = |i: u64| if i.is_multiple_of(2) { random(10 + i) % NUMBERS } else { random(10 + i) % 4_000 };
+                let of =
+                    |i: u64| if i.is_multiple_of(2) { random(10 + i) % NUMBERS } else { random(10 + i) % 4_000 };
                 let numbers = (0..random(4) % 24).map(of).collect();
                 Step::Lookup { asker: Asker { name, network }, purpose, numbers }
             }
@@ -158,7 +159,9 @@ impl Plan {
 #[derive(Debug)]
 pub enum Done {
     /// How many changes were newer than what was there.
-    Changed { applied: usize },
+    Changed {
+        applied: usize,
+    },
     Answered(Reply),
     Other,
 }

@@ -126,7 +126,8 @@ impl Content {
             && random.survives(u64::MAX, 0)
         {
             let at = random.at(u64::MAX, 1);
-            left.len = if at.is_multiple_of(4) { pick(&self.lens, at / 4).copied().unwrap_or(*last) } else { *last };
+            left.len =
+                if at.is_multiple_of(4) { pick(&self.lens, at / 4).copied().unwrap_or(*last) } else { *last };
         }
         left.cut();
         left

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
 use super::*;
-use crate::disk::{Disk, DirLock, File};
+use crate::disk::{DirLock, Disk, File};
 use crate::words::Error;
 
 const DIR: &str = "/dir";
