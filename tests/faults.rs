@@ -25,9 +25,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use unlisted::internals::{Moment, SimDisk};
-use unlisted::{Clock, Index, ManualClock};
+use unlisted::{Clock, Index, ManualClock, Purpose};
 
-use history::{Done, Plan, Step, random, run};
+use history::{Asker, Done, NUMBERS, Plan, Step, random, run};
 use model::{Books, Listings, audit};
 
 /// Seeds of an ordinary run.
@@ -92,23 +92,25 @@ struct Told {
     after: Vec<(Listings, Books)>,
 }
 
-/// Runs a history, stopping at every call.
-fn tell(plan: Plan) -> (Told, Vec<(u64, Stop)>) {
+/// Runs a history, stopping at every call in so many ways, of which every second one is a power loss; a single one is
+/// chosen by the seed.
+fn tell(plan: Plan, steps: Vec<Step>, ways: u64) -> (Told, Vec<(u64, Stop)>) {
     let (disk, clock) = (SimDisk::new(plan.seed), common::clock());
     let (stops, done) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
     let watch = {
         let (stops, done, clock) = (stops.clone(), done.clone(), clock.clone());
         move |call: u64, moment: &Moment<'_>| {
-            let is_power_loss = random(plan.seed, call, 1) % 4 > 0;
-            let seed = random(plan.seed, call, 2);
-            let disk = if is_power_loss { moment.crash(seed) } else { moment.kill() };
             let (done, wall_ms) = (done.load(Ordering::SeqCst), clock.wall_ms());
-            stops.lock().unwrap().push((call, Stop { disk, done, wall_ms, is_power_loss }));
+            for at in (0..ways).map(|way| call * ways + way) {
+                let is_power_loss =
+                    if ways == 1 { !random(plan.seed, at, 1).is_multiple_of(4) } else { at.is_multiple_of(2) };
+                let disk = if is_power_loss { moment.crash(random(plan.seed, at, 2)) } else { moment.kill() };
+                stops.lock().unwrap().push((at, Stop { disk, done, wall_ms, is_power_loss }));
+            }
         }
     };
     disk.watch(Arc::new(watch));
     let mut index = Some(plan.open(&disk, &clock).expect("the index is made"));
-    let steps = plan.steps();
     let mut after = vec![(Listings::default(), Books::new(plan))];
     for (at, step) in steps.iter().enumerate() {
         let (listings, mut books) = after[at].clone();
@@ -189,7 +191,7 @@ impl Told {
 
     /// Opens what a stop left and compares it with the model. Opening is stopped too, somewhere; or the index goes on
     /// a little before the power goes.
-    fn check(&self, call: u64, stop: &Stop) {
+    fn check(&self, call: u64, stop: &Stop, turn: u64) {
         let random = |what| random(self.plan.seed, call, what);
         let power = if stop.is_power_loss { "a power loss" } else { "the end of the process" };
         if setting("UNLISTED_FAULT_AT").is_some() {
@@ -203,24 +205,24 @@ impl Told {
         let second = stop_at(&stop.disk, 1 + random(3) % 24, random(4));
         let clock = stop.clock();
         let index = self.plan.open(&stop.disk, &clock).expect("what a stop leaves opens");
-        let (mut left, mut books_left) = compare(&index, &clock, &candidates, books.clone(), 0);
+        let (mut left, mut books_left) = compare(&index, &clock, &candidates, books.clone(), call % 2);
         if !self.plan.is_synced() {
             books.lose_unsynced();
             books_left.lose_unsynced();
         }
         let disk = second.lock().unwrap().take();
-        if let Some(disk) = disk.filter(|_| random(5).is_multiple_of(4)) {
+        if let Some(disk) = disk.filter(|_| turn == 0) {
             let clock = stop.clock();
             let index = self.plan.open(&disk, &clock).expect("what a second stop leaves opens");
-            compare(&index, &clock, &candidates, books, 0);
-        } else if random(5) % 4 == 1 {
+            compare(&index, &clock, &candidates, books, call / 2 % 2);
+        } else if turn == 1 {
             go_on(&index, Plan { seed: random(6) }, &mut left, &mut books_left);
             if !self.plan.is_synced() {
                 books_left.lose_unsynced();
             }
             let index =
                 self.plan.open(&stop.disk.crash(random(7)), &clock).expect("what a later stop leaves opens");
-            compare(&index, &clock, &left, books_left, 1);
+            compare(&index, &clock, &left, books_left, 2 + call / 2 % 2);
         }
     }
 }
@@ -271,12 +273,33 @@ fn go_on(index: &Index, plan: Plan, left: &mut Vec<Listings>, books: &mut Books)
     books.check_shown(index);
 }
 
+/// Making an index and sealing and compacting its log: every kind of stop at each call.
+#[test]
+fn creation() {
+    let seeds = seeds();
+    // An ordinary run has enough of one.
+    for seed in seeds.iter().copied().take(if seeds.len() > SEEDS as usize { seeds.len() } else { 1 }) {
+        let started = std::time::Instant::now();
+        let plan = Plan { seed };
+        let steps = plan.steps();
+        let first = |wanted: fn(&Step) -> bool| steps.iter().find(|step| wanted(step)).cloned();
+        let update = first(|step| matches!(step, Step::Update(_)));
+        let asker = Asker { name: "caller 0".to_owned(), network: None };
+        let numbers = (0..NUMBERS).collect();
+        let lookup = Step::Lookup { asker, purpose: Purpose::Search, numbers };
+        let short = [update, Some(lookup), Some(Step::Compact)].into_iter().flatten().collect();
+        let (told, stops) = tell(plan, short, 4);
+        check_all("creation", seed, &stops, |at, stop| told.check(at, stop, at / 2 % 2));
+        println!("seed {seed}: {} stops of a short history in {:?}", stops.len(), started.elapsed());
+    }
+}
+
 #[test]
 fn crash() {
     for seed in seeds() {
         let started = std::time::Instant::now();
-        let (told, stops) = tell(Plan { seed });
-        check_all("crash", seed, &stops, |call, stop| told.check(call, stop));
+        let (told, stops) = tell(Plan { seed }, Plan { seed }.steps(), 1);
+        check_all("crash", seed, &stops, |call, stop| told.check(call, stop, random(seed, call, 5) % 4));
         println!("seed {seed}: stopped at {} calls in {:?}", stops.len(), started.elapsed());
     }
 }

@@ -320,6 +320,9 @@ pub(super) fn open_all(folder: &Folder, mark: Mark) -> Result<(Vec<Part>, Active
     if !folder.disk.exists(&folder.dir)? {
         return Err(Error::DisclosuresMissing { path: folder.dir.clone() });
     }
+    // A killed process may have left a run or a log whose name is not durable yet. It is about to be counted on: logs
+    // that a run covers go.
+    folder.disk.sync_dir(&folder.dir)?;
     let mut parts = Vec::new();
     let mut leftovers = Vec::new();
     let mut next = 1;

@@ -59,11 +59,16 @@ impl Disk {
 
     /// Makes a folder and those around it, as far as they are not there, durably.
     pub(crate) fn create_dir_all(&self, dir: &Path) -> Result<()> {
-        // Where a relative path begins, there is a folder.
-        if dir.as_os_str().is_empty() || self.is_dir(dir) {
-            return Ok(());
+        // Where a path begins, there is a folder.
+        let Some(around) = dir.parent() else { return Ok(()) };
+        if self.is_dir(dir) {
+            // A process that was killed may have made it, and not durably yet.
+            return match self.sync_dir(around) {
+                // Who may not read what is around did not make this one.
+                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => Ok(()),
+                synced => synced,
+            };
         }
-        let around = dir.parent().unwrap_or(dir);
         self.create_dir_all(around)?;
         match self.create_dir(dir) {
             // Somebody else was faster.

@@ -122,7 +122,8 @@ fn prepare_folder(dir: &Path, options: &Options) -> Result<()> {
     if options.create == Create::Never && (missing || !has_files(disk, dir)?) {
         return Err(Error::NotAnIndex { dir: dir.to_owned() });
     }
-    if missing { disk.create_dir_all(dir) } else { Ok(()) }
+    // Also if the folder is there: an interrupted creation may not have made it durable.
+    if disk.exists(&dir.join(store::FILE_NAME))? { Ok(()) } else { disk.create_dir_all(dir) }
 }
 
 /// Is there any of the files that an index has?
