@@ -7,7 +7,7 @@ mod codec;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use crate::disk::Disk;
 use crate::words::{Error, Result};
@@ -97,8 +97,12 @@ impl Db {
     }
 }
 
+/// A redb file that is there, or an empty one, on the simulated disk.
 #[cfg(feature = "internals")]
-fn on_sim(builder: &Builder, file: std::io::Result<crate::disk::sim::SimFile>) -> Result<Database, DatabaseError> {
+fn on_sim(
+    builder: &redb::Builder,
+    file: std::io::Result<crate::disk::sim::SimFile>,
+) -> Result<Database, redb::DatabaseError> {
     let file = file.map_err(redb::StorageError::Io)?;
     builder.create_with_backend(backend::SimBackend(file))
 }
