@@ -16,17 +16,17 @@ const OTHER_PURPOSE: u64 = 3;
 const SHOWN: u64 = 4;
 
 fn fill(index: &Index, purpose: Purpose) {
-    let others = OptIns::all() - OptIns::from(purpose);
+    let others = OptIns::ALL_PURPOSES - OptIns::from(purpose);
     index
         .update(|batch| {
             for i in 0..200 {
-                batch.put(common::number(10_000 + i), AccountId::from(i), OptIns::all(), 1)?;
+                batch.put(common::number(10_000 + i), AccountId::from(i), OptIns::ALL_PURPOSES, 1)?;
             }
-            batch.put(common::number(REMOVED), AccountId::from(71), OptIns::all(), 1)?;
+            batch.put(common::number(REMOVED), AccountId::from(71), OptIns::ALL_PURPOSES, 1)?;
             batch.remove(common::number(REMOVED), AccountId::from(71), 2)?;
             batch.put(common::number(HIDDEN), AccountId::from(72), OptIns::empty(), 1)?;
             batch.put(common::number(OTHER_PURPOSE), AccountId::from(73), others, 1)?;
-            batch.put(common::number(SHOWN), AccountId::from(74), OptIns::all(), 1)
+            batch.put(common::number(SHOWN), AccountId::from(74), OptIns::ALL_PURPOSES, 1)
         })
         .unwrap();
 }
@@ -170,7 +170,7 @@ fn nothing_that_names_a_number_a_caller_or_an_origin_reaches_the_disk() {
         .via(Origin::network("203.0.113.77".parse().unwrap()))
         .via(Origin::named("device", "device-with-a-name").unwrap());
     let account = AccountId::from_bytes(*b"account-in-clear");
-    index.update(|batch| batch.put(hash, account, OptIns::all(), 1)).unwrap();
+    index.update(|batch| batch.put(hash, account, OptIns::ALL_PURPOSES, 1)).unwrap();
     index.lookup(&caller, Purpose::Search, &[hash]).unwrap();
     index.fold().unwrap();
     index.lookup(&caller, Purpose::Payments, &[hash]).unwrap();
@@ -221,9 +221,10 @@ fn a_late_older_update_never_undoes_an_opt_out() {
     };
     let (hash, account) = (common::number(1), AccountId::from(1));
     let index = open();
-    index.update(|batch| batch.put(hash, account, OptIns::all(), 5)).unwrap();
+    index.update(|batch| batch.put(hash, account, OptIns::ALL_PURPOSES, 5)).unwrap();
     index.update(|batch| batch.remove(hash, account, 9)).unwrap();
-    let late = |index: &Index| index.update(|batch| batch.put(hash, account, OptIns::all(), 8)).unwrap().stale;
+    let late =
+        |index: &Index| index.update(|batch| batch.put(hash, account, OptIns::ALL_PURPOSES, 8)).unwrap().stale;
     assert_eq!(late(&index), 1);
     index.fold().unwrap();
     assert_eq!(late(&index), 1);
@@ -244,6 +245,6 @@ fn an_opt_out_that_overtakes_its_listing_wins() {
     let index = common::open(dir.path(), &common::clock());
     let (hash, account) = (common::number(1), AccountId::from(1));
     index.set_opt_ins(hash, account, OptIns::empty(), 7).unwrap();
-    assert_eq!(index.update(|batch| batch.put(hash, account, OptIns::all(), 6)).unwrap().stale, 1);
+    assert_eq!(index.update(|batch| batch.put(hash, account, OptIns::ALL_PURPOSES, 6)).unwrap().stale, 1);
     assert!(common::ask(&index, Purpose::Search, &[hash]).is_empty());
 }
