@@ -8,12 +8,16 @@ use std::time::Duration;
 
 use unlisted::{AccountId, Caller, Error, Index, OptIns, Options, Origin, PhoneHash, Purpose, Reply, Secret};
 
-/// Numbers that must look alike: never listed, removed, listed without opt-ins, listed for everything else.
+/// Numbers that must look alike: never listed, removed, listed without opt-ins, listed for everything else, or for others.
 const ABSENT: u64 = 1_000;
 const REMOVED: u64 = 1;
 const HIDDEN: u64 = 2;
 const OTHER_PURPOSE: u64 = 3;
 const SHOWN: u64 = 4;
+/// Listed for contacts of its account, of whom the caller is none.
+const MUTUAL: u64 = 5;
+/// The caller's own number.
+const OWN: u64 = 2_000;
 
 fn fill(index: &Index, purpose: Purpose) {
     let others = OptIns::ALL_PURPOSES - OptIns::from(purpose);
@@ -26,6 +30,7 @@ fn fill(index: &Index, purpose: Purpose) {
             batch.remove(common::number(REMOVED), AccountId::from(71), 2)?;
             batch.put(common::number(HIDDEN), AccountId::from(72), OptIns::empty(), 1)?;
             batch.put(common::number(OTHER_PURPOSE), AccountId::from(73), others, 1)?;
+            batch.put(common::number(MUTUAL), AccountId::from(75), OptIns::from(purpose) | OptIns::MUTUAL, 1)?;
             batch.put(common::number(SHOWN), AccountId::from(74), OptIns::ALL_PURPOSES, 1)
         })
         .unwrap();
@@ -110,7 +115,10 @@ fn outcome(number: u64, purpose: Purpose, fold: bool) -> Outcome {
     if fold {
         index.fold().unwrap();
     }
-    let caller = Caller::new("user-7").via(Origin::network("198.51.100.7".parse().unwrap()));
+    let network = Origin::network("198.51.100.7".parse().unwrap());
+    let caller = Caller::new("user-7").via(network).own_number(common::number(OWN));
+    // The account of the mutual listing asks too, for somebody else.
+    index.lookup(&Caller::of_account(AccountId::from(75)), purpose, &[common::number(OWN + 1)]).unwrap();
     let reply = index.lookup(&caller, purpose, &[common::number(number)]).unwrap();
     drop(index);
     let mut rows = ledger_rows(dir.path());
@@ -123,7 +131,7 @@ fn hidden_removed_and_absent_are_the_same_for_every_purpose() {
     for purpose in Purpose::ALL {
         for fold in [false, true] {
             let absent = outcome(ABSENT, purpose, fold);
-            for like_absent in [REMOVED, HIDDEN, OTHER_PURPOSE] {
+            for like_absent in [REMOVED, HIDDEN, OTHER_PURPOSE, MUTUAL] {
                 assert_eq!(outcome(like_absent, purpose, fold), absent, "{purpose}, folded: {fold}");
             }
             // The comparison can fail: a listing that agreed is told apart.
