@@ -21,7 +21,7 @@ const BUCKETS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("buck
 /// The files of a small index, by name: some listings in a segment, some in the delta, a spent bucket.
 static TEMPLATE: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
     let dir = scratch::folder();
-    let index = scratch::open(dir.path(), options());
+    let index = Index::open(dir.path(), options()).expect("the index opens");
     put(&index, 0..6);
     index.fold().expect("the fold ends");
     put(&index, 4..9);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tempfile::TempDir;
+use unlisted::internals::SimDisk;
 use unlisted::{
     AccountId, Caller, Domain, Index, Listing, ManualClock, OptIns, PhoneHash, Purpose, Quota, QuotaPolicy,
     Version,
@@ -44,7 +44,7 @@ fn change(input: &mut Input<'_>) -> Change {
 }
 
 struct Pair {
-    dir: TempDir,
+    disk: SimDisk,
     clock: Arc<ManualClock>,
     index: Option<Index>,
     model: Model,
@@ -54,10 +54,10 @@ struct Pair {
 /// Applies a history and compares every answer.
 pub fn index_ops(data: &[u8]) {
     let mut input = Input::new(data);
-    let dir = scratch::folder();
+    let disk = scratch::disk();
     let clock = scratch::clock();
-    let index = Some(scratch::open(dir.path(), options(&clock)));
-    let mut pair = Pair { dir, clock, index, model: Model::new(), watermark: None };
+    let index = Some(scratch::open(&disk, options(&clock)));
+    let mut pair = Pair { disk, clock, index, model: Model::new(), watermark: None };
     for _ in 0..MAX_OPS {
         if input.is_empty() {
             break;
@@ -170,7 +170,7 @@ impl Pair {
 
     fn reopen(&mut self) {
         self.index = None;
-        self.index = Some(scratch::open(self.dir.path(), options(&self.clock)));
+        self.index = Some(scratch::open(&self.disk, options(&self.clock)));
     }
 
     fn lookup(&self, input: &mut Input<'_>) {

@@ -43,7 +43,7 @@ impl Inner {
         self.disclosures.check()?;
         let mut keys = Vec::with_capacity(hashes.len());
         self.ring.keys_of(hashes.iter(), &mut keys);
-        let batch = Distinct::of(&keys);
+        let batch = Distinct::of(keys);
 
         let who = self.ring.caller(caller.id());
         let scopes = self.scopes(caller, who.id);
@@ -60,7 +60,7 @@ impl Inner {
             _ => self.find_some(caller, purpose, &batch, verdict.charged.iter().copied())?,
         };
         if mode != DisclosureMode::CountOnly {
-            self.disclose(caller, who.id, purpose, &found)?;
+            self.disclose(&scopes, purpose, &found)?;
         }
         self.ledger.note_activity(&scopes, &tally(&batch, &verdict, &found))?;
         Ok(Reply {
@@ -115,18 +115,11 @@ impl Inner {
     }
 
     /// Records who is about to be shown. A lookup that shows nobody writes nothing.
-    fn disclose(
-        &self,
-        caller: &Caller,
-        identity: ScopeId,
-        purpose: Purpose,
-        found: &[(u32, AccountId)],
-    ) -> Result<()> {
-        if found.is_empty() {
-            return Ok(());
-        }
-        let origins = caller.origins().iter().map(|origin| self.origin_identity(origin));
-        let group = Group { caller: identity, origins: Origins::new(origins), purpose: purpose.bit() as u8 };
+    fn disclose(&self, scopes: &[Scope<'_>], purpose: Purpose, found: &[(u32, AccountId)]) -> Result<()> {
+        let Some((caller, others)) = scopes.split_first().filter(|_| !found.is_empty()) else { return Ok(()) };
+        let origins = others.iter().filter(|scope| matches!(scope.kind, ScopeKind::Origin(_)));
+        let origins = Origins::new(origins.map(|scope| scope.id));
+        let group = Group { caller: caller.id, origins, purpose: purpose.bit() as u8 };
         self.disclosures.record(&group, self.clock.wall_ms(), found.iter().map(|(_, account)| *account))
     }
 
@@ -204,29 +197,39 @@ struct Distinct {
 }
 
 impl Distinct {
-    fn of(batch: &[Key]) -> Self {
+    fn of(mut keys: Vec<Key>) -> Self {
+        if keys.len() == 1 {
+            return Self { keys, number_of: vec![0] };
+        }
         // Open addressing over the numbers of keys, one added to each: zero is free. Keys are uniform, so their own
-        // bits are the hash.
-        let mask = (batch.len() * 2).next_power_of_two() - 1;
+        // bits are the hash. Four places a key: most find theirs free, and nothing to guess for a processor.
+        let mask = (keys.len() * 4).next_power_of_two() - 1;
         let mut table = vec![0_u32; mask + 1];
-        let mut keys: Vec<Key> = Vec::with_capacity(batch.len());
-        let mut number_of = Vec::with_capacity(batch.len());
-        for key in batch {
+        let mut number_of = Vec::with_capacity(keys.len());
+        let mut count = 0;
+        for position in 0..keys.len() {
+            let Some(key) = keys.get(position).copied() else { break };
             let mut at = key.lo as usize & mask;
-            // There are twice as many places as keys.
             while let Some(place) = table.get_mut(at) {
                 if *place == 0 {
-                    keys.push(*key);
-                    *place = keys.len() as u32;
+                    // Distinct keys move to the front; all before this one were looked at.
+                    if let Some(to) = keys.get_mut(count as usize) {
+                        *to = key;
+                    }
+                    number_of.push(count);
+                    count += 1;
+                    *place = count;
+                    break;
                 }
                 let number = *place - 1;
-                if keys.get(number as usize) == Some(key) {
+                if keys.get(number as usize) == Some(&key) {
                     number_of.push(number);
                     break;
                 }
                 at = (at + 1) & mask;
             }
         }
+        keys.truncate(count as usize);
         Self { keys, number_of }
     }
 
@@ -293,7 +296,7 @@ mod tests {
     #[test]
     fn duplicates_share_a_number_and_matches_spread_back() {
         let key = |i: u128| Key::from_u128(i << 64 | i);
-        let batch = Distinct::of(&[key(5), key(7), key(5), key(9), key(7)]);
+        let batch = Distinct::of(vec![key(5), key(7), key(5), key(9), key(7)]);
         assert_eq!(batch.keys, [key(5), key(7), key(9)]);
         assert_eq!(batch.number_of, [0, 1, 0, 2, 1]);
         let found = [(0, AccountId::from(1)), (0, AccountId::from(2)), (2, AccountId::from(3))];
@@ -303,13 +306,13 @@ mod tests {
             .into();
         assert_eq!(spread, expected);
         assert_eq!(batch.positions_of(&[1]), [false, true, false, false, true]);
-        assert_eq!(Distinct::of(&[]).positions_of(&[]), [false; 0]);
+        assert_eq!(Distinct::of(Vec::new()).positions_of(&[]), [false; 0]);
     }
 
     #[test]
     fn a_tally_counts_each_number_once_and_misses_only_what_was_paid() {
         let key = |i: u128| Key::from_u128(i << 64 | i);
-        let batch = Distinct::of(&[key(1), key(2), key(2), key(3), key(4), key(5)]);
+        let batch = Distinct::of(vec![key(1), key(2), key(2), key(3), key(4), key(5)]);
         let grant = crate::ledger::Grant { granted: 2, remaining: 0, retry_after: None, newly_short: 0 };
         // Number 0 was paid for earlier, 1 and 3 are paid now, 2 was paid for earlier, 4 waits.
         let verdict = Verdict { grant, charged: vec![1, 3], deferred: vec![4], withheld: Vec::new() };
@@ -323,7 +326,7 @@ mod tests {
     #[test]
     fn many_keys_with_the_same_place_are_told_apart() {
         let keys: Vec<Key> = (0..300_u128).map(|i| Key::from_u128((i % 100) << 64 | 77)).collect();
-        let batch = Distinct::of(&keys);
+        let batch = Distinct::of(keys.clone());
         assert_eq!(batch.keys, keys[..100]);
         assert_eq!(batch.number_of, (0..300).map(|i| i % 100).collect::<Vec<u32>>());
     }

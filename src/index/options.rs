@@ -8,6 +8,7 @@ use super::Memory;
 use super::events::{Event, Events};
 use crate::database::DbOptions;
 use crate::disclosures::DisclosureSync;
+use crate::disk::Disk;
 use crate::words::{Clock, DisclosureMode, Error, Purpose, QuotaPolicy, Result, Secret, SystemClock};
 
 /// How an index is opened. Only the secret has no default.
@@ -26,6 +27,7 @@ use crate::words::{Clock, DisclosureMode, Error, Purpose, QuotaPolicy, Result, S
 /// ```
 #[derive(Debug, Clone)]
 pub struct Options {
+    pub(crate) disk: Disk,
     pub(crate) secret: Secret,
     pub(crate) create: Create,
     pub(crate) quotas: Option<QuotaPolicy>,
@@ -74,6 +76,7 @@ impl Options {
     #[must_use]
     pub fn new(secret: Secret) -> Self {
         Self {
+            disk: Disk::Real,
             secret,
             create: Create::IfMissing,
             quotas: None,
@@ -378,12 +381,21 @@ impl Options {
         self
     }
 
-    pub(crate) const fn index_database(&self) -> DbOptions {
-        DbOptions { cache_bytes: self.index_cache_bytes, check: self.check_databases }
+    /// Puts the index on a simulated disk, where its directory is a path like any other.
+    #[cfg(feature = "internals")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn disk(mut self, disk: &crate::internals::SimDisk) -> Self {
+        self.disk = Disk::Sim(disk.clone());
+        self
     }
 
-    pub(crate) const fn ledger_database(&self) -> DbOptions {
-        DbOptions { cache_bytes: self.ledger_cache_bytes, check: self.check_databases }
+    pub(crate) fn index_database(&self) -> DbOptions {
+        DbOptions { disk: self.disk.clone(), cache_bytes: self.index_cache_bytes, check: self.check_databases }
+    }
+
+    pub(crate) fn ledger_database(&self) -> DbOptions {
+        DbOptions { disk: self.disk.clone(), cache_bytes: self.ledger_cache_bytes, check: self.check_databases }
     }
 
     /// Refuses values that cannot work.

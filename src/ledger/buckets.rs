@@ -275,7 +275,7 @@ fn payers(
         };
         // If the bucket was there in between and went again, the file may say more by now.
         if table.evictions(scope.id) == evictions && table.find(scope.id).is_none() {
-            table.insert(state);
+            table.insert(state, scopes);
             if !standing.is_ordinary() {
                 table.set_standing(scope.id, standing);
             }

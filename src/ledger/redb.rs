@@ -86,19 +86,23 @@ impl fmt::Debug for RedbLedger {
 }
 
 impl RedbLedger {
-    /// Creates the file with its first state.
-    pub(crate) fn create(dir: &Path, options: DbOptions, first: &LedgerState) -> Result<()> {
-        let db = Db::create(&dir.join(FILE_NAME), options)?;
-        db.write(|txn| state::write(&db, txn, first))
+    /// Creates the file with its first state; it appears whole or not at all.
+    pub(crate) fn create(dir: &Path, options: &DbOptions, first: &LedgerState) -> Result<()> {
+        let temporary = dir.join(format!("{FILE_NAME}.tmp"));
+        options.disk.remove_file(&temporary)?;
+        let db = Db::create(&temporary, options)?;
+        db.write(|txn| state::write(&db, txn, first))?;
+        drop(db);
+        options.disk.rename(&temporary, &dir.join(FILE_NAME))
     }
 
     /// Opens the file. A missing one is an error: a fresh ledger would refill every budget.
     pub(crate) fn open(dir: &Path, options: &LedgerOptions) -> Result<Self> {
         let path = dir.join(FILE_NAME);
-        if !path.try_exists().map_err(Error::io("look for", &path))? {
+        if !options.database.disk.exists(&path)? {
             return Err(Error::LedgerMissing { path });
         }
-        let db = Db::open(&path, options.database, "an unlisted ledger")?;
+        let db = Db::open(&path, &options.database, "an unlisted ledger")?;
         let (state, eras, standings) =
             db.read(|txn| Ok((state::read(&db, txn)?, policy_rows::read(&db, txn)?, standing::count(&db, txn)?)))?;
         let time = LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump);

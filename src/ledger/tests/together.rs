@@ -15,6 +15,11 @@ fn remembering() -> (tempfile::TempDir, Arc<ManualClock>, RedbLedger) {
     (dir, clock, ledger)
 }
 
+/// Fingerprints that differ in their first bits, which are what the file keeps.
+fn spread(i: u32) -> u32 {
+    i.wrapping_mul(0x9e37_79b9) >> 1
+}
+
 #[test]
 fn enough_new_numbers_are_charged_or_none() {
     let (_dir, _clock, ledger) = remembering();
@@ -52,9 +57,7 @@ fn a_budget_short_of_enough_is_not_touched() {
 fn what_could_not_be_remembered_is_withheld() {
     let (_dir, _clock, ledger) = remembering();
     let scopes = [scope(1, 1_000_000)];
-    let spread = |numbers: std::ops::Range<u32>| -> Vec<u32> {
-        numbers.map(|i| i.wrapping_mul(0x9e37_79b9) >> 1).collect()
-    };
+    let spread = |numbers: std::ops::Range<u32>| numbers.map(spread).collect::<Vec<u32>>();
     let full = crate::novelty::MAX_REMEMBERED as u32;
     ledger.charge(&scopes, &spread(0..full - 5)).unwrap();
     let verdict = ledger.charge_together(&scopes, &spread(full..full + 20), 4).unwrap();
@@ -67,9 +70,12 @@ fn what_could_not_be_remembered_is_withheld() {
 fn what_somebody_paid_for_is_told_without_a_charge() {
     let (dir, clock, ledger) = remembering();
     let scopes = [scope(1, 10)];
-    ledger.charge(&scopes, &[7, 8]).unwrap();
+    ledger.charge(&scopes, &[7, 8].map(spread)).unwrap();
     let before = ledger.state();
-    let paid = |ledger: &RedbLedger, of: u8, numbers: &[u32]| ledger.has_paid(scope(of, 10).id, numbers).unwrap();
+    let paid = |ledger: &RedbLedger, of: u8, numbers: &[u32]| {
+        let fingerprints: Vec<u32> = numbers.iter().map(|number| spread(*number)).collect();
+        ledger.has_paid(scope(of, 10).id, &fingerprints).unwrap()
+    };
     assert!(paid(&ledger, 1, &[7]) && paid(&ledger, 1, &[1, 8]));
     assert!(!paid(&ledger, 1, &[1]) && !paid(&ledger, 2, &[7]) && !paid(&ledger, 1, &[]));
     assert_eq!(ledger.state().commits, before.commits);
