@@ -9,6 +9,8 @@ mod failures;
 mod import;
 #[path = "cli/levers.rs"]
 mod levers;
+#[path = "cli/modes.rs"]
+mod modes;
 #[path = "cli/support.rs"]
 mod support;
 

@@ -54,7 +54,7 @@ fn put(index: &Index, numbers: std::ops::Range<u64>) {
     let fill = |batch: &mut unlisted::UpdateBatch| {
         numbers.clone().try_for_each(|i| match i % 4 {
             3 => batch.remove(hash(i), AccountId::from(i), 10 + i),
-            _ => batch.put(hash(i), AccountId::from(i), OptIns::all(), 10 + i),
+            _ => batch.put(hash(i), AccountId::from(i), OptIns::ALL_PURPOSES, 10 + i),
         })
     };
     index.update(fill).expect("the update is taken");

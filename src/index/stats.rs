@@ -104,7 +104,7 @@ impl Counts {
             return;
         }
         self.listings = step(self.listings, 1);
-        if !flags.opt_ins().is_empty() {
+        if flags.opt_ins().has_purpose() {
             self.opted_in = step(self.opted_in, 1);
         }
     }

@@ -81,6 +81,9 @@ pub enum CliError {
         /// Why.
         reason: unlisted::ParseAccountError,
     },
+    /// What the caller is said to have as its own number is none.
+    #[error("--own-number: {0}")]
+    OwnNumber(String),
     /// The rejects would overwrite what is being read.
     #[error("the rejects file is the file to import: choose another with --rejects")]
     RejectsOverInput,

@@ -3,6 +3,7 @@
 mod histories;
 mod known;
 mod levers;
+mod together;
 
 use std::path::Path;
 use std::sync::Arc;
