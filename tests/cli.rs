@@ -9,6 +9,8 @@ mod failures;
 mod import;
 #[path = "cli/levers.rs"]
 mod levers;
+#[path = "cli/replay.rs"]
+mod replay;
 #[path = "cli/support.rs"]
 mod support;
 
@@ -52,6 +54,7 @@ fn version_and_help() {
         "exposed",
         "callers",
         "demo",
+        "replay",
     ] {
         assert!(help.contains(&format!("\n  {name} ")), "{help}");
         assert!(world.ok(&[name, "--help"]).contains("Usage: unlisted"));
