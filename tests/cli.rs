@@ -11,6 +11,8 @@ mod import;
 mod levers;
 #[path = "cli/modes.rs"]
 mod modes;
+#[path = "cli/replay.rs"]
+mod replay;
 #[path = "cli/support.rs"]
 mod support;
 
@@ -54,6 +56,7 @@ fn version_and_help() {
         "exposed",
         "callers",
         "demo",
+        "replay",
     ] {
         assert!(help.contains(&format!("\n  {name} ")), "{help}");
         assert!(world.ok(&[name, "--help"]).contains("Usage: unlisted"));
