@@ -1,6 +1,7 @@
 //! Layer 2: redb as this crate uses it. Opening, one shape of transaction, and the codec of rows.
 
 mod codec;
+mod copy;
 
 use std::fs::File;
 use std::io::Read;
@@ -11,6 +12,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 use crate::words::{Error, Result};
 
 pub(crate) use codec::{decode, encode};
+pub(crate) use copy::Snapshot;
 
 /// The first bytes of every redb file.
 const REDB_MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";

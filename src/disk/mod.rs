@@ -1,5 +1,6 @@
 //! Layer 2: files. The one place that publishes, maps, locks and removes them, and memory as the kernel maps it.
 
+mod copy;
 mod direct;
 mod lines;
 mod lock;
@@ -8,6 +9,7 @@ mod memory;
 mod publish;
 mod recent;
 
+pub(crate) use copy::{Copied, are_same_file, copy_to, digest, digest_file, ends_of, link};
 pub(crate) use direct::{Buffer, Spill, SpillReader, transfer_len};
 pub(crate) use lines::{LINE, Lines};
 pub(crate) use lock::DirLock;

@@ -15,7 +15,7 @@ use super::memory::{Residency, on_all_cores};
 use super::options::Create;
 use super::segments::{FOLDER, LiveSegment, SegmentMap};
 use super::stats::Seen;
-use super::{Index, Inner, Options, Writer, import};
+use super::{Index, Inner, Options, Writer, temporary};
 use crate::disk::{self, DirLock};
 use crate::ledger::{self, ActivityOptions, LedgerOptions, LedgerState, RedbLedger};
 use crate::store::{self, Changes, SegmentRow, State, Store};
@@ -103,7 +103,7 @@ impl Drop for Inner {
     }
 }
 
-fn ledger_options(options: &Options) -> LedgerOptions {
+pub(super) fn ledger_options(options: &Options) -> LedgerOptions {
     LedgerOptions {
         database: options.ledger_database(),
         max_clock_jump: options.max_clock_jump,
@@ -252,6 +252,6 @@ fn open_segments(dir: &Path, store: &Store, state: &State, residency: &Residency
             disk::remove_file(&item.path())?;
         }
     }
-    import::remove_leftovers(dir)?;
+    temporary::remove_leftovers(dir)?;
     Ok(map)
 }

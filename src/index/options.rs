@@ -8,6 +8,7 @@ use super::Memory;
 use super::events::{Event, Events};
 use crate::database::DbOptions;
 use crate::disclosures::DisclosureSync;
+use crate::segment::tombstone;
 use crate::words::{Clock, Error, QuotaPolicy, Result, Secret, SystemClock};
 
 /// How an index is opened. Only the secret has no default.
@@ -362,6 +363,11 @@ impl Options {
 
     pub(crate) const fn ledger_database(&self) -> DbOptions {
         DbOptions { cache_bytes: self.ledger_cache_bytes, check: self.check_databases }
+    }
+
+    /// How long an era of removals is, in seconds.
+    pub(crate) fn era_s(&self) -> u64 {
+        tombstone::era_s(self.removal_retention.as_secs())
     }
 
     /// Refuses values that cannot work.
