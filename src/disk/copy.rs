@@ -92,23 +92,31 @@ pub(crate) fn are_same_file(one: &Path, other: &Path) -> Result<bool> {
     }
 }
 
-/// The length of a file, its first bytes and its last. `None` if there is no such file, or if it is shorter than both.
-pub(crate) fn ends_of<const HEAD: usize, const TAIL: usize>(
-    path: &Path,
-) -> Result<Option<(u64, [u8; HEAD], [u8; TAIL])>> {
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(Error::io("open", path))?,
-    };
-    let len = file.metadata().map_err(Error::io("ask the size of", path))?.len();
-    if len < (HEAD + TAIL) as u64 {
-        return Ok(None);
+/// The length of a file, its first bytes and its last.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ends<const HEAD: usize, const TAIL: usize> {
+    pub(crate) len: u64,
+    pub(crate) head: [u8; HEAD],
+    pub(crate) tail: [u8; TAIL],
+}
+
+impl<const HEAD: usize, const TAIL: usize> Ends<HEAD, TAIL> {
+    /// `None` if there is no such file, or if it is shorter than both.
+    pub(crate) fn of(path: &Path) -> Result<Option<Self>> {
+        let mut file = match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(Error::io("open", path))?,
+        };
+        let len = file.metadata().map_err(Error::io("ask the size of", path))?.len();
+        if len < (HEAD + TAIL) as u64 {
+            return Ok(None);
+        }
+        let mut ends = Self { len, head: [0; HEAD], tail: [0; TAIL] };
+        file.read_exact(&mut ends.head).map_err(Error::io("read", path))?;
+        file.seek(SeekFrom::Start(len - TAIL as u64)).map_err(Error::io("read", path))?;
+        file.read_exact(&mut ends.tail).map_err(Error::io("read", path))?;
+        Ok(Some(ends))
     }
-    let (mut head, mut tail) = ([0; HEAD], [0; TAIL]);
-    file.read_exact(&mut head).map_err(Error::io("read", path))?;
-    file.seek(SeekFrom::Start(len - TAIL as u64)).map_err(Error::io("read", path))?;
-    file.read_exact(&mut tail).map_err(Error::io("read", path))?;
-    Ok(Some((len, head, tail)))
 }
 
 #[cfg(test)]
@@ -126,11 +134,12 @@ mod tests {
         assert_eq!(fs::read(&to).unwrap(), bytes);
         let cut = copy_to(&mut File::open(&from).unwrap(), &from, 10, &to).unwrap();
         assert!(cut.len > 10 && cut.len < bytes.len() as u64);
-        let (len, head, tail) = ends_of::<4, 2>(&from).unwrap().unwrap();
-        assert_eq!((len, &head[..], &tail[..]), (bytes.len() as u64, &bytes[..4], &bytes[bytes.len() - 2..]));
+        let ends = Ends::<4, 2>::of(&from).unwrap().unwrap();
+        assert_eq!((ends.len, &ends.head[..]), (bytes.len() as u64, &bytes[..4]));
+        assert_eq!(&ends.tail[..], &bytes[bytes.len() - 2..]);
         fs::write(&to, b"abc").unwrap();
-        assert_eq!(ends_of::<3, 1>(&to).unwrap(), None);
-        assert_eq!(ends_of::<3, 1>(&dir.path().join("none")).unwrap(), None);
+        assert_eq!(Ends::<3, 1>::of(&to).unwrap(), None);
+        assert_eq!(Ends::<3, 1>::of(&dir.path().join("none")).unwrap(), None);
     }
 
     #[test]

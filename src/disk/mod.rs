@@ -9,7 +9,7 @@ mod memory;
 mod publish;
 mod recent;
 
-pub(crate) use copy::{Copied, are_same_file, copy_to, digest, digest_file, ends_of, link};
+pub(crate) use copy::{Copied, Ends, are_same_file, copy_to, digest, digest_file, link};
 pub(crate) use direct::{Buffer, Spill, SpillReader, transfer_len};
 pub(crate) use lines::{LINE, Lines};
 pub(crate) use lock::DirLock;

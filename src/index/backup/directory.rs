@@ -132,8 +132,8 @@ impl Target {
     /// Is the file that the manifest names still the one that it meant, and as independent of the index as is wanted?
     fn still_has(&self, segment: &LiveSegment, kept: &FileRow) -> Result<bool> {
         let path = self.path(kept.kind, &kept.stored);
-        let Some((len, head, tail)) = disk::ends_of::<PAGE_LEN, FOOTER_LEN>(&path)? else { return Ok(false) };
-        if (len, segment_digest(&head, &tail)) != (kept.len, kept.digest) {
+        let Some(ends) = disk::Ends::<PAGE_LEN, FOOTER_LEN>::of(&path)? else { return Ok(false) };
+        if (ends.len, segment_digest(&ends.head, &ends.tail)) != (kept.len, kept.digest) {
             return Ok(false);
         }
         Ok(self.mode == BackupMode::Linked || !disk::are_same_file(&path, segment.path())?)
@@ -266,8 +266,8 @@ fn link_log(file: &HeldFile, bytes: &[u8], to: &Path) -> Result<bool> {
     if !disk::link(from, to)? {
         return Ok(false);
     }
-    let linked = disk::ends_of::<LOG_HEAD_LEN, 0>(to)?;
-    if linked.is_some_and(|(len, head, _)| len == bytes.len() as u64 && bytes.starts_with(&head)) {
+    let linked = disk::Ends::<LOG_HEAD_LEN, 0>::of(to)?;
+    if linked.is_some_and(|linked| linked.len == bytes.len() as u64 && bytes.starts_with(&linked.head)) {
         return Ok(true);
     }
     disk::remove_file(to)?;
