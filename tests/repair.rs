@@ -164,7 +164,7 @@ fn the_same_segment_of_a_backup_is_everything() {
         &|path| fs::remove_file(path).unwrap(),
         &|path| fs::write(path, b"").unwrap(),
         &|path| fs::write(path, [0; 100]).unwrap(),
-        &|path| damage(path, 10),
+        &|path| damage(path, 20),
         &|path| damage(path, table_at(path) + 9_000),
     ];
     for damage in damages {

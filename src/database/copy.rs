@@ -68,3 +68,66 @@ impl Snapshot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use redb::ReadableTable;
+
+    use super::super::DbOptions;
+    use super::*;
+
+    const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
+    const NONE: TableDefinition<'_, u64, u64> = TableDefinition::new("none");
+    const OPTIONS: DbOptions = DbOptions { cache_bytes: 4 << 20, check: true };
+
+    fn put(db: &Db, rows: std::ops::Range<u64>) {
+        let done = db.write(|txn| {
+            let mut table = txn.open_table(ROWS).map_err(db.error("open"))?;
+            for row in rows {
+                table.insert(row, row.to_le_bytes().as_slice()).map_err(db.error("write"))?;
+            }
+            Ok(())
+        });
+        done.unwrap();
+    }
+
+    #[test]
+    fn a_copy_is_of_its_moment_and_has_every_row() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::create(&dir.path().join("from"), OPTIONS).unwrap();
+        let count = 2 * ROWS_AT_ONCE as u64;
+        put(&db, 0..count);
+        let snapshot = db.snapshot().unwrap();
+        put(&db, count..count + 10);
+        let to = dir.path().join("to");
+        let copy = Db::create(&to, OPTIONS).unwrap();
+        snapshot.copy_table(ROWS, &copy).unwrap();
+        snapshot.copy_table(NONE, &copy).unwrap();
+        drop(copy);
+        let copy = Db::open(&to, OPTIONS, "a copy").unwrap();
+        let rows = copy.read(|txn| {
+            let table = txn.open_table(ROWS).map_err(copy.error("open"))?;
+            let rows = table.iter().map_err(copy.error("read"))?.map(|row| row.unwrap());
+            Ok(rows.map(|(key, value)| (key.value(), value.value().to_vec())).collect::<Vec<_>>())
+        });
+        assert_eq!(rows.unwrap(), (0..count).map(|row| (row, row.to_le_bytes().to_vec())).collect::<Vec<_>>());
+        copy.snapshot().unwrap().expect_tables(&["rows"]).unwrap();
+    }
+
+    #[test]
+    fn a_table_that_would_be_left_out_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::create(&dir.path().join("from"), OPTIONS).unwrap();
+        put(&db, 0..1);
+        let many = redb::MultimapTableDefinition::<u64, u64>::new("many");
+        db.write(|txn| txn.open_multimap_table(many).map(drop).map_err(db.error("open"))).unwrap();
+        let snapshot = db.snapshot().unwrap();
+        snapshot.expect_tables(&["rows", "many", "none"]).unwrap();
+        for (known, left) in [("rows", "many"), ("many", "rows")] {
+            match snapshot.expect_tables(&[known]) {
+                Err(Error::UnknownTable { table, .. }) => assert_eq!(table, left),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

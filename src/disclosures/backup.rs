@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::files::{Part, log_name, run_name};
 use super::{DisclosureLog, erased};
@@ -24,10 +24,8 @@ pub(crate) struct HeldFile {
 enum Content {
     /// A sealed log or a run: it never changes.
     Part(Part),
-    /// The log that grows, up to the end of a frame.
-    Growing { file: File, path: PathBuf, len: u64 },
-    /// Accounts whose rows are to go.
-    Erased(Vec<u8>),
+    /// The log that grows, up to the end of a frame, or accounts whose rows are to go.
+    Bytes(Vec<u8>),
 }
 
 impl DisclosureLog {
@@ -36,18 +34,16 @@ impl DisclosureLog {
         // Erasures first: one that is carried out in between hides rows that are gone, which is nothing.
         let erased = self.erased.bytes(self.writer.folder());
         self.writer.settle()?;
-        let mut files = self.writer.with(|state| {
-            let mut files: Vec<HeldFile> =
-                state.parts.iter().map(|part| HeldFile::of_part(part.clone())).collect();
+        let (parts, name, path, file, len) = self.writer.with(|state| {
             let active = &state.active;
             let file = File::open(&active.path).map_err(Error::io("open", &active.path))?;
             // Its length is what was written to it: the file may be longer.
-            let content = Content::Growing { file, path: active.path.clone(), len: active.len };
-            files.push(HeldFile { name: log_name(active.seq), content });
-            Ok::<_, Error>(files)
+            Ok::<_, Error>((state.parts.clone(), log_name(active.seq), active.path.clone(), file, active.len))
         })?;
+        let mut files: Vec<HeldFile> = parts.into_iter().map(HeldFile::of_part).collect();
+        files.push(HeldFile { name, content: Content::Bytes(read_first(file, &path, len)?) });
         files.extend(
-            erased.map(|bytes| HeldFile { name: erased::NAME.to_owned(), content: Content::Erased(bytes) }),
+            erased.map(|bytes| HeldFile { name: erased::NAME.to_owned(), content: Content::Bytes(bytes) }),
         );
         Ok(Held { files })
     }
@@ -84,17 +80,18 @@ impl HeldFile {
             Content::Part(Part::Log(log)) => {
                 fs::read(&log.file.path).map(Cow::Owned).map_err(Error::io("read", &log.file.path))
             }
-            Content::Growing { file, path, len } => {
-                let mut bytes = Vec::new();
-                file.take(*len).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-                let found = bytes.len() as u64;
-                if found != *len {
-                    let what = Damage::Length { expected: *len, found };
-                    return Err(Error::Damaged { path: path.clone(), offset: found, what });
-                }
-                Ok(Cow::Owned(bytes))
-            }
-            Content::Erased(bytes) => Ok(Cow::Borrowed(bytes)),
+            Content::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
         }
     }
+}
+
+/// So many bytes of a log: a few megabytes at most.
+fn read_first(file: File, path: &Path, len: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(len).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    let found = bytes.len() as u64;
+    if found == len {
+        return Ok(bytes);
+    }
+    Err(Error::Damaged { path: path.to_owned(), offset: found, what: Damage::Length { expected: len, found } })
 }

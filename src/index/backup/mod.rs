@@ -25,7 +25,7 @@ pub(super) const FOLDER_PREFIX: &str = ".unlisted-stream-";
 /// Longer than any manifest: ten million files.
 const MAX_MANIFEST_LEN: u64 = 1 << 31;
 
-/// How files that never change get into a backup.
+/// How files that never change get into a backup: see [`Index::backup`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BackupMode {
     /// As one more name of the same file, where the file system can; that costs no room and no time, and what damages the one
@@ -147,12 +147,24 @@ impl Index {
     /// Every length and checksum is checked, every page of every segment, and the databases; then all budgets are emptied,
     /// because nobody knows what was asked since. What callers paid for by then stays free. With
     /// [`Options::epoch_file`] the ledger goes on from where the file says, and copies that are older stay refused.
-    /// Nothing appears in the directory before all of it is right. Beside it `<dir>.restoring` is used.
+    /// Nothing appears in the directory before all of it is right. Beside it `<dir>.restoring` is used. Replay the host's
+    /// feed from [`Index::watermark`] before lookups are served: opt-outs since are not in the backup.
     ///
     /// # Errors
     /// [`Error::NotEmpty`]; [`Error::NotABackup`], [`Error::BackupIncomplete`], [`Error::Damaged`],
     /// [`Error::ForeignFormat`] or [`Error::NewerFormat`] with the file of the backup that is not as its manifest says;
     /// what [`Index::open`] gives, so [`Error::WrongSecret`].
+    ///
+    /// ```
+    /// use unlisted::{BackupMode, Caller, Index, Options, Secret};
+    /// let dir = tempfile::tempdir()?;
+    /// let options = || Ok::<_, unlisted::Error>(Options::new(Secret::from_hex(&"5e".repeat(32))?));
+    /// let backup = dir.path().join("backup");
+    /// Index::open(dir.path().join("index"), options()?)?.backup(&backup, BackupMode::Linked)?;
+    /// let restored = Index::restore(&backup, dir.path().join("restored"), options()?)?;
+    /// assert_eq!(restored.budget(&Caller::new("user-7"))?.remaining, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn restore(from: impl AsRef<Path>, dir: impl AsRef<Path>, options: Options) -> Result<Self> {
         restore::from_folder(from.as_ref(), dir.as_ref(), options)
     }

@@ -105,7 +105,27 @@ impl Index {
     /// # Errors
     /// [`Error::NotAnIndex`], [`Error::InUse`], [`Error::WrongSecret`]; [`Error::BackupForeign`] or
     /// [`Error::BackupNewer`] for a backup of another index or another copy, [`Error::NotABackup`] and its kin for one
-    /// that is none; [`Error::Database`] or [`Error::DamagedRow`] if `index.redb` is damaged too: restore a backup then.
+    /// that is none; [`Error::Database`] or [`Error::DamagedRow`] if `index.redb` is damaged too: restore a backup then;
+    /// [`Error::NewerFormat`] for a segment of a later version.
+    ///
+    /// ```
+    /// use unlisted::{AccountId, BackupMode, Index, OptIns, Options, PhoneHash, RangeOutcome, Secret};
+    /// let dir = tempfile::tempdir()?;
+    /// let (at, backup) = (dir.path().join("index"), dir.path().join("backup"));
+    /// let options = || Ok::<_, unlisted::Error>(Options::new(Secret::from_hex(&"5e".repeat(32))?));
+    /// let index = Index::open(&at, options()?)?;
+    /// index.update(|batch| batch.put(PhoneHash::of_e164("+14155550100")?, AccountId::from(42), OptIns::SEARCH, 1))?;
+    /// index.fold()?;
+    /// index.backup(&backup, BackupMode::Copied)?;
+    /// drop(index);
+    /// std::fs::remove_file(at.join("segments/0000.0-1.seg"))?;
+    /// assert!(Index::open(&at, options()?).is_err());
+    /// let report = Index::repair(&at, options()?, Some(&backup))?;
+    /// assert_eq!((report.ranges[0].outcome, report.ranges[0].listings), (RangeOutcome::Whole, 1));
+    /// assert_eq!(report.ranges[0].affected, [(0, u64::MAX)]);
+    /// Index::open(&at, options()?)?.verify(|_, _| ())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn repair(dir: impl AsRef<Path>, options: Options, from: Option<&Path>) -> Result<RepairReport> {
         let dir = dir.as_ref();
         options.check()?;
