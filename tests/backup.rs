@@ -76,86 +76,101 @@ fn found_optins(index: &Index) -> Vec<OptIns> {
     found
 }
 
+/// What threads did so far: the last version that was acknowledged, the last that was begun, numbers shown.
+struct Done {
+    acknowledged: AtomicU64,
+    begun: AtomicU64,
+    shown: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// A number that is found always.
+const FOUND: u64 = 180;
+
+/// Ten numbers change with every version, and more move, so that ranges are folded and split while backups are made.
+fn write(index: &Index, version: u64) {
+    let done = index.update(|batch| {
+        batch.watermark(version.to_be_bytes())?;
+        (0..10).try_for_each(|i| batch.put(number(i), AccountId::from(i), optins(version), version))?;
+        (0..40).try_for_each(|i| {
+            let i = 100 + (version * 40 + i) % 6_000;
+            batch.put(number(i), AccountId::from(i), OptIns::SEARCH, version)
+        })
+    });
+    done.unwrap();
+}
+
+impl Done {
+    fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    fn update(&self, index: &Index) {
+        for version in (3..).take_while(|_| self.goes_on()) {
+            self.begun.store(version, Ordering::SeqCst);
+            write(index, version);
+            self.acknowledged.store(version, Ordering::SeqCst);
+        }
+    }
+
+    fn fold(&self, index: &Index) {
+        while self.goes_on() {
+            index.fold().unwrap();
+        }
+    }
+
+    fn look_up(&self, index: &Index) {
+        for i in (1..).take_while(|_| self.goes_on()) {
+            index.lookup(&Caller::new(format!("caller {i}")), Purpose::Search, &[number(FOUND)]).unwrap();
+            self.shown.store(i, Ordering::SeqCst);
+            if i % 50 == 0 {
+                index.compact_disclosures().unwrap();
+            }
+        }
+    }
+}
+
 #[test]
 fn a_backup_while_threads_update_fold_and_look_up_is_one_moment_of_it() {
     let world = tempfile::tempdir().unwrap();
     let clock = clock();
     let options = || options(&clock).segment_listings(1_000).background(true).fold_at_changes(500);
     let index = Index::open(world.path().join("index"), options()).unwrap();
-    let write = |version: u64| {
-        let done = index.update(|batch| {
-            batch.watermark(version.to_be_bytes())?;
-            (0..10).try_for_each(|i| batch.put(number(i), AccountId::from(i), optins(version), version))?;
-            // More that moves: ranges are folded and split while backups are made.
-            (0..40).try_for_each(|i| {
-                let i = 100 + (version * 40 + i) % 6_000;
-                batch.put(number(i), AccountId::from(i), OptIns::SEARCH, version)
-            })
-        });
-        done.unwrap();
-    };
-    write(1);
-    write(2);
+    write(&index, 1);
+    write(&index, 2);
     found_optins(&index);
     let [acknowledged, begun, shown] = [2, 2, 0].map(AtomicU64::new);
-    let stop = AtomicBool::new(false);
+    let done = Done { acknowledged, begun, shown, stop: AtomicBool::new(false) };
     std::thread::scope(|scope| {
-        let _end = End(&stop);
-        scope.spawn(|| {
-            for version in 3.. {
-                begun.store(version, Ordering::SeqCst);
-                write(version);
-                acknowledged.store(version, Ordering::SeqCst);
-                if stop.load(Ordering::Relaxed) {
-                    return;
-                }
-            }
-        });
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                index.fold().unwrap();
-            }
-        });
-        scope.spawn(|| {
-            let mut i = 0;
-            while !stop.load(Ordering::Relaxed) {
-                let caller = Caller::new(format!("caller {i}"));
-                // A number that is found always.
-                index.lookup(&caller, Purpose::Search, &[number(100 + 80)]).unwrap();
-                i += 1;
-                shown.store(i, Ordering::SeqCst);
-                if i % 50 == 0 {
-                    index.compact_disclosures().unwrap();
-                }
-            }
-        });
+        let _end = End(&done.stop);
+        scope.spawn(|| done.update(&index));
+        scope.spawn(|| done.fold(&index));
+        scope.spawn(|| done.look_up(&index));
         for round in 0..6 {
             std::thread::sleep(std::time::Duration::from_millis(100));
-            let before = [&acknowledged, &shown].map(|counter| counter.load(Ordering::SeqCst));
-            let backup = world.path().join("backup");
+            let [at_least, shown] =
+                [&done.acknowledged, &done.shown].map(|counter| counter.load(Ordering::SeqCst));
+            let (backup, to) = (world.path().join("backup"), world.path().join(format!("restored-{round}")));
             let mut stream = Vec::new();
-            let mode = if round % 2 == 0 { BackupMode::Linked } else { BackupMode::Copied };
             match round {
-                0..5 => drop(index.backup(&backup, mode).unwrap()),
-                _ => drop(index.backup_to(&mut stream).unwrap()),
-            }
-            let after = begun.load(Ordering::SeqCst);
-            let to = world.path().join(format!("restored-{round}"));
+                5 => index.backup_to(&mut stream).unwrap(),
+                0 | 2 | 4 => index.backup(&backup, BackupMode::Linked).unwrap(),
+                _ => index.backup(&backup, BackupMode::Copied).unwrap(),
+            };
+            let at_most = done.begun.load(Ordering::SeqCst);
             let restored = match round {
-                0..5 => Index::restore(&backup, &to, options()).unwrap(),
-                _ => Index::restore_from(&stream[..], &to, options()).unwrap(),
+                5 => Index::restore_from(&stream[..], &to, options()).unwrap(),
+                _ => Index::restore(&backup, &to, options()).unwrap(),
             };
             let version = u64::from_be_bytes(restored.watermark().unwrap().try_into().unwrap());
-            assert!((before[0]..=after).contains(&version), "{before:?} {version} {after}");
+            assert!((at_least..=at_most).contains(&version), "{at_least} {version} {at_most}");
             assert_eq!(found_optins(&restored), vec![optins(version); 10]);
             restored.verify(|_, _| ()).unwrap();
             // Who was shown before the backup began is on record in it.
-            let of_account = DisclosureQuery::new().account(AccountId::from(180));
+            let of_account = DisclosureQuery::new().account(AccountId::from(FOUND));
             let told = restored.inspector().disclosures(&of_account).unwrap().count() as u64;
-            assert!(told >= before[1], "{told} of {}", before[1]);
+            assert!(told >= shown, "{told} of {shown}");
             assert_eq!(restored.budget(&Caller::new("never seen")).unwrap().remaining, 0);
-            drop(restored);
-            fs::remove_dir_all(to).unwrap();
         }
     });
 }

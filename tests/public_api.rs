@@ -67,6 +67,7 @@ const FUNCTIONS: [(&str, &[(&str, Reveals)]); 3] = [
             ("disclosures", Operator),
             ("standings", Nothing),
             ("token_of", Nothing),
+            ("token_of_origin", Nothing),
             ("top_callers", Nothing),
         ],
     ),

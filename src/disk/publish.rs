@@ -80,6 +80,8 @@ fn forget_cached(file: &File) {
 
 /// Makes created, renamed and removed names in a folder durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
+    // The folder of a name without one.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let folder = File::open(dir).map_err(Error::io("open", dir))?;
     folder.sync_all().map_err(Error::io("sync", dir))
 }

@@ -30,7 +30,7 @@ pub(super) fn from_folder(from: &Path, dir: &Path, options: Options) -> Result<I
         let _lock = DirLock::share(from)?;
         let manifest = read_manifest(from)?.ok_or_else(|| Error::NotABackup { dir: from.to_owned() })?;
         let files = manifest.files.clone();
-        staging.expect(&from.join(NAME), manifest);
+        staging.begin_with(&from.join(NAME), manifest);
         for row in files {
             let path = from.join(row.stored_path());
             let mut file = match File::open(&path) {
@@ -94,11 +94,11 @@ impl Staging {
 
     /// Begins with the bytes of a manifest.
     pub(super) fn begin(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
-        self.expect(path, Manifest::decode(path, bytes)?);
+        self.begin_with(path, Manifest::decode(path, bytes)?);
         Ok(())
     }
 
-    fn expect(&mut self, path: &Path, manifest: Manifest) {
+    fn begin_with(&mut self, path: &Path, manifest: Manifest) {
         path.clone_into(&mut self.of);
         self.missing = manifest.files.iter().map(|row| (row.stored_path(), row.clone())).collect();
         self.manifest = Some(manifest);
