@@ -54,10 +54,11 @@ mod words;
 pub use activity::TopBy;
 pub use disclosures::DisclosureSync;
 pub use index::{
-    Budget, CallerToken, CompactionReport, Disclosure, DisclosureQuery, Disclosures, Discovery, EraseReport,
-    Event, Exposure, FoldReport, ImportProgress, ImportReport, Importer, Index, Inspector, LookupOptions, Match,
-    Memory, NumberState, Options, Reply, ScopeBudget, Standing, Stats, Subject, TopCaller, TopCallers, TopQuery,
-    UpdateBatch, UpdateReport, VerifyReport,
+    BackupMode, BackupReport, Budget, CallerToken, CompactionReport, Disclosure, DisclosureQuery, Disclosures,
+    Discovery, EraseReport, Event, Exposure, FoldReport, ImportProgress, ImportReport, Importer, Index, Inspector,
+    LookupOptions, Match, Memory, NumberState, Options, RangeOutcome, RepairReport, RepairedRange, Reply,
+    ScopeBudget, Standing, Stats, Subject, TopCaller, TopCallers, TopQuery, UpdateBatch, UpdateReport,
+    VerifyDepth, VerifyReport,
 };
 pub use phone::{E164, E164Error};
 #[cfg(feature = "national")]

@@ -1,6 +1,8 @@
 //! The program from outside: arguments, files and pipes in; text, JSON and exit codes out.
 #![cfg(feature = "cli")]
 
+#[path = "cli/backup.rs"]
+mod backup;
 #[path = "cli/callers.rs"]
 mod callers;
 #[path = "cli/failures.rs"]

@@ -3,6 +3,7 @@
 #[cfg(feature = "internals")]
 mod backend;
 mod codec;
+mod copy;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use crate::disk::Disk;
 use crate::words::{Error, Result};
 
 pub(crate) use codec::{decode, encode};
+pub(crate) use copy::Snapshot;
 
 /// The first bytes of every redb file.
 const REDB_MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";

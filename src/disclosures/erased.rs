@@ -13,7 +13,7 @@ use super::frame::{VERSION, bytes_at, damaged, u64_at};
 use crate::disk::{File, MappedFile};
 use crate::words::{AccountId, Damage, Error, Result};
 
-const NAME: &str = "erased";
+pub(super) const NAME: &str = "erased";
 const MAGIC: &[u8; 8] = b"UNLSTDER";
 /// Magic, version, index id.
 const HEAD_LEN: usize = 32;
@@ -41,6 +41,12 @@ impl Pending {
 
     pub(super) fn get(&self) -> Arc<Erased> {
         self.erased.read().clone()
+    }
+
+    /// What the file says; `None` if there is nothing to say.
+    pub(super) fn bytes(&self, folder: &Folder) -> Option<Vec<u8>> {
+        let erased = self.get();
+        (!erased.is_empty()).then(|| encode(&erased, &folder.index_id))
     }
 
     /// Adds accounts, durably.

@@ -3,6 +3,7 @@
 //! A growing log takes one frame a lookup. Full logs are sealed and compacted into runs: sorted, each disclosure
 //! once, without what is past its retention or erased. Callers and origins are known by their keyed identities only.
 
+mod backup;
 mod compact;
 mod erased;
 mod files;
@@ -24,6 +25,7 @@ use parking_lot::Mutex;
 use crate::disk::Disk;
 use crate::words::{AccountId, Result};
 
+pub(crate) use backup::{Held, HeldFile};
 pub(crate) use query::Rows;
 pub(crate) use row::{Filter, Group, Origins, Row, Token};
 pub use sync::DisclosureSync;

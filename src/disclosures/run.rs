@@ -142,6 +142,11 @@ impl RunFile {
         &self.file
     }
 
+    /// The whole file.
+    pub(super) fn content(&self) -> &[u8] {
+        self.map.as_ref()
+    }
+
     pub(super) const fn bytes(&self) -> u64 {
         HEADER_LEN as u64 + self.header.pages * PAGE_LEN as u64
     }

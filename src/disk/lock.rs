@@ -45,4 +45,18 @@ impl DirLock {
             Err(TryLockError::Error(source)) => Err(Error::Io { action: "lock", path, source }),
         }
     }
+
+    /// Keeps writers out of a directory that is only read, and may be on a medium that cannot be written. Where there is no
+    /// `LOCK`, or none can be had, nobody is kept out.
+    pub(crate) fn share(dir: &Path) -> Result<Option<Self>> {
+        let Ok(file) = fs::File::open(dir.join("LOCK")) else { return Ok(None) };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Some(Self::Real { _file: file })),
+            Err(TryLockError::WouldBlock) => Err(Error::InUse { dir: dir.to_owned() }),
+            Err(TryLockError::Error(error)) => {
+                tracing::debug!(%error, "a directory is read without a lock");
+                Ok(None)
+            }
+        }
+    }
 }

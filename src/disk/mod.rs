@@ -2,6 +2,7 @@
 //!
 //! Everything that has files is told which [`Disk`] they are on. Without the feature `internals` there is one only.
 
+mod copy;
 mod direct;
 mod file;
 mod lines;
@@ -14,6 +15,7 @@ mod recent;
 #[cfg(feature = "internals")]
 pub(crate) mod sim;
 
+pub(crate) use copy::{Copied, Ends, are_same_file, copy_to, digest, digest_file, link};
 pub(crate) use direct::{Buffer, Spill, SpillReader, transfer_len};
 pub(crate) use file::File;
 pub(crate) use lines::{LINE, Lines};

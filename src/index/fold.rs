@@ -219,32 +219,16 @@ impl Inner {
     /// Every listing of a segment, removals dated in the eras of today's options, and the bits it knows.
     pub(super) fn entries_of(&self, segment: Option<&LiveSegment>) -> Result<(Vec<Entry>, u8)> {
         let Some(live) = segment else { return Ok((Vec::new(), 128)) };
-        let header = live.segment().header();
-        let (now_ms, from_era_s, era_s) = (self.clock.wall_ms(), header.era_s, self.era_s());
-        let mut entries =
-            Vec::with_capacity(usize::try_from(header.entries).unwrap_or(0).min(live.segment().len() / 24));
-        live.for_each(|mut entry| {
-            if entry.flags().is_removed() && from_era_s != era_s {
-                let era = tombstone::convert(entry.flags().era(), now_ms, from_era_s, era_s);
-                entry.stamp = Stamp::new(entry.version(), Flags::removed(era));
-            }
-            entries.push(entry);
-        })?;
-        Ok((entries, header.keys.key_bits))
+        Ok((entries_of(live, self.clock.wall_ms(), self.era_s())?, live.segment().header().keys.key_bits))
     }
 
     /// The entry of a change; a removal gets the era of its time.
     fn dated(&self, change: Change) -> Entry {
-        let entry = change.entry;
-        if !entry.flags().is_removed() {
-            return entry;
-        }
-        let era = tombstone::era_at(change.removed_at_s.saturating_mul(1_000), self.era_s());
-        Entry::new(entry.key, entry.account, entry.version(), Flags::removed(era))
+        dated(change, self.era_s())
     }
 
     pub(super) fn era_s(&self) -> u64 {
-        tombstone::era_s(self.options.removal_retention.as_secs())
+        self.options.era_s()
     }
 
     /// Manifest rows for the segments of a range: one, or as many as keep each within its size.
@@ -380,6 +364,35 @@ fn wait_for_readers(map: Arc<SegmentMap>) {
     while Arc::strong_count(&map) > 1 && Instant::now() < until {
         thread::sleep(Duration::from_micros(200));
     }
+}
+
+/// Every listing of a segment, removals dated in these eras.
+pub(super) fn entries_of(live: &LiveSegment, now_ms: u64, era_s: u64) -> Result<Vec<Entry>> {
+    let header = live.segment().header();
+    let from_era_s = header.era_s;
+    let mut entries =
+        Vec::with_capacity(usize::try_from(header.entries).unwrap_or(0).min(live.segment().len() / 24));
+    live.for_each(|entry| entries.push(in_eras(entry, now_ms, from_era_s, era_s)))?;
+    Ok(entries)
+}
+
+/// The same listing; a removal that was dated in other eras is dated in these.
+pub(super) fn in_eras(mut entry: Entry, now_ms: u64, from_era_s: u64, era_s: u64) -> Entry {
+    if entry.flags().is_removed() && from_era_s != era_s {
+        let era = tombstone::convert(entry.flags().era(), now_ms, from_era_s, era_s);
+        entry.stamp = Stamp::new(entry.version(), Flags::removed(era));
+    }
+    entry
+}
+
+/// The entry of a change; a removal gets the era of its time.
+pub(super) fn dated(change: Change, era_s: u64) -> Entry {
+    let entry = change.entry;
+    if !entry.flags().is_removed() {
+        return entry;
+    }
+    let era = tombstone::era_at(change.removed_at_s.saturating_mul(1_000), era_s);
+    Entry::new(entry.key, entry.account, entry.version(), Flags::removed(era))
 }
 
 /// The depth at which parts of a range have at most `limit` listings each, keys being uniform.

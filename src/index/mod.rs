@@ -2,8 +2,10 @@
 //!
 //! `open` ties the files together, `lookup` answers, also behind `discovery`, in one of the `modes`, a `mutual` audience apart, `update`, `erase` and `callers` write, `levers`
 //! is what an operator does about callers, `import` and `fold` build
-//! segments, `memory` keeps them where lookups find them, `maintain` works in the background, `verify` and `stats` look without changing anything.
+//! segments, `memory` keeps them where lookups find them, `maintain` works in the background, `verify` and `stats` look without changing anything, `backup` copies
+//! and restores, `repair` replaces damaged segments.
 
+mod backup;
 mod callers;
 mod commit;
 mod disclosures;
@@ -27,9 +29,11 @@ mod options;
 mod probe;
 #[cfg(feature = "internals")]
 pub(crate) mod raw;
+mod repair;
 mod reply;
 mod segments;
 mod stats;
+mod temporary;
 mod top_callers;
 mod update;
 mod verify;
@@ -48,6 +52,7 @@ use crate::overlay::Overlay;
 use crate::store::{State, Store};
 use crate::words::{Clock, Error, KeyRing, QuotaPolicy, Result};
 
+pub use backup::{BackupMode, BackupReport};
 pub use disclosures::CompactionReport;
 pub use discovery::Discovery;
 pub use erase::EraseReport;
@@ -59,11 +64,12 @@ pub use levers::{Budget, ScopeBudget, Subject};
 pub use memory::Memory;
 pub use modes::LookupOptions;
 pub use options::Options;
+pub use repair::{RangeOutcome, RepairReport, RepairedRange};
 pub use reply::{Match, NumberState, Reply};
 pub use stats::Stats;
 pub use top_callers::{TopCaller, TopCallers, TopQuery};
 pub use update::{UpdateBatch, UpdateReport};
-pub use verify::VerifyReport;
+pub use verify::{VerifyDepth, VerifyReport};
 
 use segments::SegmentMap;
 

@@ -14,7 +14,7 @@ use super::memory::{Residency, on_all_cores};
 use super::options::Create;
 use super::segments::{FOLDER, LiveSegment, SegmentMap};
 use super::stats::Seen;
-use super::{Index, Inner, Options, Writer, import};
+use super::{Index, Inner, Options, Writer, temporary};
 use crate::disk::{DirLock, Disk};
 use crate::ledger::{self, ActivityOptions, LedgerOptions, LedgerState, RedbLedger};
 use crate::store::{self, Changes, SegmentRow, State, Store};
@@ -102,7 +102,7 @@ impl Drop for Inner {
     }
 }
 
-fn ledger_options(options: &Options) -> LedgerOptions {
+pub(super) fn ledger_options(options: &Options) -> LedgerOptions {
     LedgerOptions {
         database: options.ledger_database(),
         max_clock_jump: options.max_clock_jump,
@@ -253,6 +253,6 @@ fn open_segments(
             disk.remove_file(&folder.join(name))?;
         }
     }
-    import::remove_leftovers(disk, dir)?;
+    temporary::remove_leftovers(disk, dir)?;
     Ok(map)
 }

@@ -9,6 +9,7 @@ use super::events::{Event, Events};
 use crate::database::DbOptions;
 use crate::disclosures::DisclosureSync;
 use crate::disk::Disk;
+use crate::segment::tombstone;
 use crate::words::{Clock, DisclosureMode, Error, Purpose, QuotaPolicy, Result, Secret, SystemClock};
 
 /// How an index is opened. Only the secret has no default.
@@ -396,6 +397,11 @@ impl Options {
 
     pub(crate) fn ledger_database(&self) -> DbOptions {
         DbOptions { disk: self.disk.clone(), cache_bytes: self.ledger_cache_bytes, check: self.check_databases }
+    }
+
+    /// How long an era of removals is, in seconds.
+    pub(crate) fn era_s(&self) -> u64 {
+        tombstone::era_s(self.removal_retention.as_secs())
     }
 
     /// Refuses values that cannot work.

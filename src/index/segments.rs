@@ -101,6 +101,18 @@ impl LiveSegment {
         Ok(live)
     }
 
+    /// [`LiveSegment::open`] of some file, read whole: a place that the disk cannot read is an error then, and no signal.
+    pub(super) fn read(path: &Path, row: &SegmentRow, index_id: [u8; 16]) -> Result<Self> {
+        Self::check(path, MappedFile::copy(&Disk::Real, path)?, row, index_id, true)
+    }
+
+    /// Its row in the manifest.
+    pub(super) fn manifest_row(&self) -> SegmentRow {
+        let header = self.segment.header();
+        let (generation, range, entries) = (header.generation, header.keys.range, header.entries);
+        SegmentRow { generation, range, file_len: self.segment.len() as u64, entries }
+    }
+
     /// Runs `work`, and adds the path to what it finds wrong.
     #[inline(always)]
     pub(super) fn locate<T>(&self, work: impl FnOnce(&Segment<MappedFile>) -> Result<T, Flaw>) -> Result<T> {
@@ -131,7 +143,7 @@ impl LiveSegment {
 }
 
 #[cold]
-fn flaw_at(path: &Path, flaw: Flaw) -> Error {
+pub(super) fn flaw_at(path: &Path, flaw: Flaw) -> Error {
     let path = path.to_owned();
     match flaw {
         Flaw::Foreign => Error::ForeignFormat { path, expected: "an unlisted segment" },

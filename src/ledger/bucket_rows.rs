@@ -7,7 +7,7 @@ use super::ScopeId;
 use crate::database::{Db, decode, encode};
 use crate::words::Result;
 
-const NAME: &str = "buckets";
+pub(super) const NAME: &str = "buckets";
 /// Identity of a scope to its bucket.
 pub(super) const BUCKETS: TableDefinition<'_, ScopeId, &[u8]> = TableDefinition::new(NAME);
 

@@ -6,8 +6,9 @@ use super::ScopeId;
 use crate::database::Db;
 use crate::words::{AccountId, Result};
 
+pub(super) const NAME: &str = "disclosures";
 /// Caller, account and purpose to milliseconds since 1970.
-const DISCLOSURES: TableDefinition<'_, [u8; 33], u64> = TableDefinition::new("disclosures");
+pub(super) const DISCLOSURES: TableDefinition<'_, [u8; 33], u64> = TableDefinition::new(NAME);
 
 /// Visits every row: caller, account, the purpose's bit, the time.
 pub(super) fn for_each(

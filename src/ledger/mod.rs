@@ -4,6 +4,7 @@
 //! stand; [`RedbLedger`] is the embedded one.
 
 mod activity;
+mod backup;
 mod bucket_rows;
 mod buckets;
 mod disclosures;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use crate::words::{QuotaPolicy, Result};
 
 pub(crate) use self::activity::{ActivityOptions, TopOf, TopScope};
+pub(crate) use self::backup::copy;
 pub(crate) use self::redb::{LedgerOptions, RedbLedger};
 pub(crate) use levers::{ScopeBudget, StandingOf};
 #[cfg(feature = "internals")]

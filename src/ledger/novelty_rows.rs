@@ -15,7 +15,7 @@ use crate::database::{Db, decode, encode};
 use crate::novelty::{MAX_SECTION, Section, bits_for, exposure_of};
 use crate::words::{Error, Result};
 
-const NAME: &str = "novelty";
+pub(super) const NAME: &str = "novelty";
 /// End of the generation in minutes of ledger time, caller, number of the section times 2^8 plus number of the piece.
 pub(super) type RowKey = (u32, ScopeId, u16);
 pub(super) const NOVELTY: TableDefinition<'_, RowKey, &[u8]> = TableDefinition::new(NAME);

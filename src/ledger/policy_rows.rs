@@ -8,9 +8,9 @@ use super::state::{QuotaRows, quota_rows, read_policy};
 use crate::database::{Db, decode, encode};
 use crate::words::{Error, Result};
 
-const NAME: &str = "policies";
+pub(super) const NAME: &str = "policies";
 /// Version of the quotas to the policy that came with it.
-const POLICIES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new(NAME);
+pub(super) const POLICIES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new(NAME);
 
 #[derive(Encode, Decode)]
 enum Row {

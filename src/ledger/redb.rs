@@ -23,7 +23,7 @@ use super::{
     FILE_NAME, Grant, Ledger, LedgerState, Scope, ScopeId, ScopeKind, Verdict, bucket_rows, disclosures,
     policy_rows, state,
 };
-use crate::database::{Db, DbOptions};
+use crate::database::{Db, DbOptions, Snapshot};
 use crate::words::{AccountId, Clock, Error, QuotaPolicy, Result};
 
 /// Buckets that a close gives back in one transaction.
@@ -137,6 +137,13 @@ impl RedbLedger {
 
     pub(crate) fn path(&self) -> &Path {
         self.db.path()
+    }
+
+    /// The file as it is now, and where it stands.
+    pub(crate) fn snapshot(&self) -> Result<(Snapshot, LedgerState)> {
+        let committer = self.committer.lock();
+        self.check_poison()?;
+        Ok((self.db.snapshot()?, committer.state.clone()))
     }
 
     /// Begins a run of the index.

@@ -11,8 +11,8 @@ use super::quotas::Override;
 use crate::database::{Db, decode, encode};
 use crate::words::{Error, ParseQuotaError, Quota, QuotaOverride, Result, Suspension};
 
-const NAME: &str = "standings";
-const STANDINGS: TableDefinition<'_, ScopeId, &[u8]> = TableDefinition::new(NAME);
+pub(super) const NAME: &str = "standings";
+pub(super) const STANDINGS: TableDefinition<'_, ScopeId, &[u8]> = TableDefinition::new(NAME);
 
 /// How a scope stands. Most have no row, and are ordinary.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

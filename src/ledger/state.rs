@@ -7,8 +7,8 @@ use super::time::Mark;
 use crate::database::{Db, decode, encode};
 use crate::words::{Error, Quota, QuotaPolicy, Result};
 
-const NAME: &str = "state";
-const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(NAME);
+pub(super) const NAME: &str = "state";
+pub(super) const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(NAME);
 const ROW: &str = "ledger";
 
 /// Where a ledger stands. Rewritten by every transaction.

@@ -20,7 +20,8 @@ pub(crate) const PURPOSES: usize = 6;
 
 const MAGIC: &[u8; 8] = b"UNLSTSEG";
 const FOOTER_MAGIC: &[u8; 8] = b"GESTSLNU";
-const FOOTER_LEN: usize = 24;
+/// Bytes of the footer.
+pub(crate) const FOOTER_LEN: usize = 24;
 /// Bytes of the header that its checksum covers.
 const HEADER_SUMMED: usize = 160;
 /// Largest count of anything in one segment: keeps every product below 2^63.

@@ -1,7 +1,8 @@
 //! Segments: immutable lookup images of one key range. Pure: bytes in, answers out, no files.
 //!
 //! `docs/FORMAT.md` draws every byte. [`layout`] knows where things are, [`keys`] which bits of a key they
-//! hold, [`builder`] writes an image, [`reader`] checks one and answers from it, [`staged`] does so line by line for a
+//! hold, [`builder`] writes an image, [`reader`] checks one and answers from it, [`salvage`]
+//! reads what is whole of a damaged one, [`staged`] does so line by line for a
 //! batch, `slot` and `line` know single slots and cache lines, [`tombstone`] dates removed listings.
 
 pub(crate) mod builder;
@@ -9,6 +10,7 @@ pub(crate) mod keys;
 pub(crate) mod layout;
 pub(crate) mod line;
 pub(crate) mod reader;
+pub(crate) mod salvage;
 mod slot;
 pub(crate) mod sort;
 pub(crate) mod staged;

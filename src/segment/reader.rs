@@ -24,7 +24,7 @@ pub(crate) struct Segment<B> {
 }
 
 /// One bucket: where it is, its tag line, its slots, and how they are laid out.
-struct Bucket<'a> {
+pub(super) struct Bucket<'a> {
     at: usize,
     tags: &'a [u8; TAG_LINE_LEN],
     slots: &'a [u8],
@@ -78,32 +78,18 @@ impl<B: AsRef<[u8]>> Segment<B> {
 
     /// Calls `each` with every listing, keys cut to the bits that the segment knows, in no useful order.
     pub(crate) fn for_each(&self, mut each: impl FnMut(Entry)) -> Result<(), Flaw> {
-        let keys = self.header.keys;
         let mut seen = 0;
-        for home in 0..keys.buckets {
+        for home in 0..self.header.keys.buckets {
             let bucket = self.table_bucket(home as usize)?;
             for slot in 0..bucket.count() {
-                let ([hi, lo], account, stamp) = bucket.slot(slot)?;
-                let at = bucket.at as u64;
-                let key = if keys.wide {
-                    Some(Key { hi, lo }).filter(|k| keys.range.contains(*k) && keys.home(*k) == home)
-                } else {
-                    keys.restore(home, hi, bucket.tags.get(slot).copied().unwrap_or_default())
-                };
-                let key = key.ok_or(Flaw::entry(at, "its key does not belong into its bucket"))?;
-                each(Entry { key, account, stamp });
+                each(self.table_entry(home, &bucket, slot)?);
                 seen += 1;
             }
         }
         for at in 0..self.header.spill_buckets {
             let bucket = self.spill_bucket(at as usize)?;
             for slot in 0..bucket.count() {
-                let ([hi, lo], account, stamp) = bucket.slot(slot)?;
-                let key = Key { hi, lo };
-                if !keys.range.contains(key) {
-                    return Err(Flaw::entry(bucket.at as u64, "its key is outside the range"));
-                }
-                each(Entry { key, account, stamp });
+                each(self.spill_entry(&bucket, slot)?);
                 seen += 1;
             }
         }
@@ -111,6 +97,29 @@ impl<B: AsRef<[u8]>> Segment<B> {
             return Err(Flaw::geometry(64, "the number of listings", seen));
         }
         Ok(())
+    }
+
+    /// A listing of the table, in the bucket that is its home.
+    pub(super) fn table_entry(&self, home: u64, bucket: &Bucket<'_>, slot: usize) -> Result<Entry, Flaw> {
+        let keys = self.header.keys;
+        let ([hi, lo], account, stamp) = bucket.slot(slot)?;
+        let key = if keys.wide {
+            Some(Key { hi, lo }).filter(|k| keys.range.contains(*k) && keys.home(*k) == home)
+        } else {
+            keys.restore(home, hi, bucket.tags.get(slot).copied().unwrap_or_default())
+        };
+        let key = key.ok_or(Flaw::entry(bucket.at as u64, "its key does not belong into its bucket"))?;
+        Ok(Entry { key, account, stamp })
+    }
+
+    /// A listing of the spill area.
+    pub(super) fn spill_entry(&self, bucket: &Bucket<'_>, slot: usize) -> Result<Entry, Flaw> {
+        let ([hi, lo], account, stamp) = bucket.slot(slot)?;
+        let key = Key { hi, lo };
+        if !self.header.keys.range.contains(key) {
+            return Err(Flaw::entry(bucket.at as u64, "its key is outside the range"));
+        }
+        Ok(Entry { key, account, stamp })
     }
 
     /// Checks every page, whether it was touched before or not.
@@ -141,11 +150,11 @@ impl<B: AsRef<[u8]>> Segment<B> {
         self.checked_to.store(usize::MAX, Ordering::Relaxed);
     }
 
-    fn table_bucket(&self, home: usize) -> Result<Bucket<'_>, Flaw> {
+    pub(super) fn table_bucket(&self, home: usize) -> Result<Bucket<'_>, Flaw> {
         self.bucket(self.layout.table_at + home * self.layout.bucket_len, self.table_slots())
     }
 
-    fn spill_bucket(&self, at: usize) -> Result<Bucket<'_>, Flaw> {
+    pub(super) fn spill_bucket(&self, at: usize) -> Result<Bucket<'_>, Flaw> {
         self.bucket(self.layout.spill_at + at * self.layout.spill_bucket_len(), self.spill_slots())
     }
 
@@ -217,7 +226,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
 }
 
 impl Bucket<'_> {
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         let [.., count] = self.tags;
         usize::from(*count)
     }

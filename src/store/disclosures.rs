@@ -6,8 +6,8 @@ use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
 use crate::database::{Db, decode, encode};
 use crate::words::Result;
 
-const NAME: &str = "disclosures";
-const TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(NAME);
+pub(super) const NAME: &str = "disclosures";
+pub(super) const TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(NAME);
 const ROW: &str = "log";
 
 /// The newest log and bytes of it that were on the device.

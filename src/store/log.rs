@@ -14,11 +14,12 @@ use crate::overlay::{Change, Overlay};
 use crate::segment::keys::{KeyRange, MIN_KEY_BITS};
 use crate::words::{AccountId, Entry, Error, Key, Result, Stamp};
 
-const NAME: &str = "log";
+pub(super) const NAME: &str = "log";
 /// Number of the row to row.
-const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(NAME);
+pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(NAME);
+pub(super) const FOLDED_NAME: &str = "folded";
 /// Prefix and bits of a range to the last row whose changes of that range are all in segments.
-const FOLDED: TableDefinition<'_, (u64, u8), u64> = TableDefinition::new("folded");
+pub(super) const FOLDED: TableDefinition<'_, (u64, u8), u64> = TableDefinition::new(FOLDED_NAME);
 /// Changes of one row at most: a row has at most 64 KiB, and a change 51 bytes at most.
 const ROW_CHANGES: usize = 1_000;
 /// Numbers of rows are below this, which no writer reaches, so that counting on from one never overflows.
@@ -173,7 +174,17 @@ pub(super) fn trim(db: &Db, txn: &WriteTransaction, state: &mut LogState, to: u6
 
 /// Reads all changes that count, oldest first, and where the log stands.
 pub(super) fn replay(db: &Db, txn: &ReadTransaction) -> Result<(Overlay, LogState)> {
-    let mut state = LogState { folded: read_folded(db, txn)?, ..LogState::default() };
+    replay_above(db, txn, read_folded(db, txn)?)
+}
+
+/// Reads all changes that are still there, those that are in segments too.
+pub(super) fn replay_all(db: &Db, txn: &ReadTransaction) -> Result<Overlay> {
+    Ok(replay_above(db, txn, Vec::new())?.0)
+}
+
+/// Reads the changes that no note says to be in segments.
+fn replay_above(db: &Db, txn: &ReadTransaction, folded: Vec<(KeyRange, u64)>) -> Result<(Overlay, LogState)> {
+    let mut state = LogState { folded, ..LogState::default() };
     // Rows are not numbered again while a note may speak of their numbers.
     state.last = state.folded.iter().map(|(_, to)| *to).max().unwrap_or(0);
     state.first = state.last + 1;

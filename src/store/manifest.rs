@@ -7,9 +7,9 @@ use crate::database::{Db, decode, encode};
 use crate::segment::keys::KeyRange;
 use crate::words::{Error, Result};
 
-const NAME: &str = "segments";
+pub(super) const NAME: &str = "segments";
 /// Generation to row.
-const SEGMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(NAME);
+pub(super) const SEGMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(NAME);
 
 /// A live segment.
 #[derive(Debug, Clone, PartialEq, Eq)]

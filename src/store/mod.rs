@@ -1,5 +1,6 @@
 //! Layer 2: what changes about the index, in `index.redb`: its state, the manifest of segments, the delta as a log.
 
+mod backup;
 mod delta;
 mod disclosures;
 mod log;
@@ -10,13 +11,14 @@ use std::path::Path;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::database::{Db, DbOptions};
+use crate::database::{Db, DbOptions, Snapshot};
 use crate::overlay::{Change, Overlay};
 use crate::segment::keys::KeyRange;
 use crate::words::{AccountId, Key, Result, Stamp};
 
+pub(crate) use backup::copy;
 pub(crate) use log::LogState;
-pub(crate) use manifest::SegmentRow;
+pub(crate) use manifest::{SegmentRow, file_name as segment_file_name};
 pub(crate) use state::State;
 
 /// Name of the file in the directory of an index.
@@ -113,6 +115,16 @@ impl Store {
     /// The changes that count, as the log on disk says.
     pub(crate) fn replay(&self) -> Result<(Overlay, LogState)> {
         self.db.read(|txn| log::replay(&self.db, txn))
+    }
+
+    /// Every change that the log still has, also those that are in segments.
+    pub(crate) fn replay_all(&self) -> Result<Overlay> {
+        self.db.read(|txn| log::replay_all(&self.db, txn))
+    }
+
+    /// The file as it is now.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        self.db.snapshot()
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -6,8 +6,8 @@ use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
 use crate::database::{Db, decode, encode};
 use crate::words::{Error, Result};
 
-const NAME: &str = "state";
-const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(NAME);
+pub(super) const NAME: &str = "state";
+pub(super) const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(NAME);
 const ROW: &str = "index";
 
 /// Where an index stands. Rewritten by every transaction.

@@ -183,6 +183,48 @@ pub enum Error {
         /// Bytes that were in it.
         expected_len: u64,
     },
+    /// A database has a table that this build does not know, so a copy of it would not be whole.
+    #[error("{} has a table {table:?} that this build does not know", path.display())]
+    UnknownTable {
+        /// The file.
+        path: PathBuf,
+        /// The table.
+        table: String,
+    },
+    /// The folder holds no finished backup, or something else than backups.
+    #[error("{} holds no backup, or something else beside it", dir.display())]
+    NotABackup {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The backup is of another index.
+    #[error("{} is a backup of another index", path.display())]
+    BackupForeign {
+        /// The manifest of the backup.
+        path: PathBuf,
+    },
+    /// The backup was made after the index was last written, so it is of a copy that went its own way.
+    #[error("{} is of version {found}, and the index is at {expected}: it is of another copy", path.display())]
+    BackupNewer {
+        /// The manifest of the backup.
+        path: PathBuf,
+        /// Snapshot version of the backup.
+        found: u64,
+        /// Snapshot version of the index.
+        expected: u64,
+    },
+    /// A file that the manifest of a backup names is not there.
+    #[error("the backup is not whole: {} is missing", path.display())]
+    BackupIncomplete {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A restore needs a directory that does not exist or is empty.
+    #[error("{} is not empty: restore into a new directory, and swap the two", dir.display())]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// A caller needs an id.
     #[error("the caller id is empty")]
     EmptyCaller,

@@ -5,7 +5,7 @@ use std::process::Command;
 use super::support::{OTHER_SECRET, Run, SECRET, World, command, gzip};
 
 /// One command of each kind that opens an index.
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 11] = [
     &["import", "index", "listings.csv"],
     &["lookup", "index", "numbers.txt", "--caller", "user-7"],
     &["update", "index", "feed.csv"],
@@ -15,6 +15,8 @@ const COMMANDS: [&[&str]; 9] = [
     &["verify", "index"],
     &["exposed", "index", "--caller", "user-7"],
     &["callers", "index"],
+    &["backup", "index", "backup"],
+    &["verify", "index", "--fast"],
 ];
 
 fn world() -> World {

@@ -27,7 +27,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    budget, callers, erase, exposed, generate, import, init, lookup, maintain, quota, stats, suspend, update,
+    backup, budget, callers, erase, exposed, generate, import, init, lookup, maintain, quota, stats, suspend,
+    update,
 };
 use error::CliError;
 
@@ -69,6 +70,12 @@ enum Command {
     Fold(maintain::FoldArgs),
     /// Read every page and look every listing up; changes nothing.
     Verify(maintain::VerifyArgs),
+    /// Copy the index as it is into a folder, only what changed since the last time, or as one stream.
+    Backup(backup::BackupArgs),
+    /// Make an index of a backup, in a new directory. All budgets begin at nothing.
+    Restore(backup::RestoreArgs),
+    /// Put damaged segments aside and replace them; also of an index that does not open.
+    Repair(backup::RepairArgs),
     /// What a caller may still ask, and when it is refilled.
     Budget(budget::Args),
     /// Refuse every lookup of a caller, or of whoever comes through an origin.
@@ -121,6 +128,9 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Stats(args) => stats::run(&session, args),
         Command::Fold(args) => maintain::fold(&session, args),
         Command::Verify(args) => maintain::verify(&session, args),
+        Command::Backup(args) => backup::backup(&session, args),
+        Command::Restore(args) => backup::restore(&session, args),
+        Command::Repair(args) => backup::repair(&session, args),
         Command::Budget(args) => budget::run(&session, args),
         Command::Suspend(args) => suspend::suspend(&session, args),
         Command::Reinstate(args) => suspend::reinstate(&session, args),

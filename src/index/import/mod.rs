@@ -11,17 +11,14 @@ mod partition;
 mod scatter;
 mod spill;
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use super::temporary::TemporaryFolder;
 use super::{Index, Inner};
-use crate::disk::Disk;
 use crate::words::{Entry, Flags, Listing, Result};
 
 use partition::Partitions;
 
 /// Folders of temporary files begin with this.
-const FOLDER_PREFIX: &str = "import-";
+pub(super) const FOLDER_PREFIX: &str = "import-";
 /// Rows keyed at a time: with their keys they fit into the cache of a core.
 const CHUNK: usize = 4_096;
 
@@ -108,11 +105,12 @@ impl Index {
     /// Begins a bulk import. It goes into segments directly, not through the delta.
     ///
     /// # Errors
-    /// [`Error::SizeLimit`] if the index is full; [`Error::Io`].
+    /// [`crate::Error::SizeLimit`] if the index is full; [`crate::Error::Io`].
     pub fn importer(&self) -> Result<Importer> {
         self.inner.check_size()?;
-        let folder = TemporaryFolder::create(&self.inner.options.disk, &self.inner.dir)?;
-        let partitions = Partitions::new(&folder.disk, &folder.path, self.inner.options.import_memory_bytes);
+        let folder = TemporaryFolder::create(&self.inner.options.disk, &self.inner.dir, FOLDER_PREFIX)?;
+        let partitions =
+            Partitions::new(&self.inner.options.disk, folder.path(), self.inner.options.import_memory_bytes);
         Ok(Importer { index: self.clone(), partitions, folder })
     }
 
@@ -142,7 +140,7 @@ impl Importer {
     /// wins.
     ///
     /// # Errors
-    /// [`Error::Io`] if a temporary file cannot be written.
+    /// [`crate::Error::Io`] if a temporary file cannot be written.
     pub fn add(&self, rows: &[Listing]) -> Result<()> {
         self.partitions.with_scratch(|scratch| {
             rows.chunks(CHUNK).try_for_each(|chunk| {
@@ -159,7 +157,7 @@ impl Importer {
     /// Builds the segments and makes all rows visible and durable at once.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if a segment or temporary file is; [`Error::Io`] or [`Error::Database`] if the disk
+    /// [`crate::Error::Damaged`] if a segment or temporary file is; [`crate::Error::Io`] or [`crate::Error::Database`] if the disk
     /// refuses. Nothing of the import is visible then.
     pub fn finish(self) -> Result<ImportReport> {
         self.finish_with(|_| ())
@@ -175,46 +173,6 @@ impl Importer {
         folder.remove()?;
         report
     }
-}
-
-/// A folder that goes when it is dropped.
-#[derive(Debug)]
-struct TemporaryFolder {
-    disk: Disk,
-    path: PathBuf,
-}
-
-impl TemporaryFolder {
-    fn create(disk: &Disk, dir: &Path) -> Result<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let path = dir.join(format!("{FOLDER_PREFIX}{}", NEXT.fetch_add(1, Ordering::Relaxed)));
-        disk.create_dir(&path)?;
-        Ok(Self { disk: disk.clone(), path })
-    }
-
-    /// Removes the folder and says if that fails.
-    fn remove(self) -> Result<()> {
-        self.disk.remove_dir_all(&self.path)
-    }
-}
-
-impl Drop for TemporaryFolder {
-    fn drop(&mut self) {
-        // Gone already after `remove`; after an error the next open removes it.
-        let _ = self.disk.remove_dir_all(&self.path);
-    }
-}
-
-/// Removes what imports left behind that did not end. Nobody else has the directory open.
-pub(super) fn remove_leftovers(disk: &Disk, dir: &Path) -> Result<()> {
-    for name in disk.list(dir)? {
-        let path = dir.join(&name);
-        if name.starts_with(FOLDER_PREFIX) && disk.is_dir(&path) {
-            tracing::info!("removing what an interrupted import left behind");
-            disk.remove_dir_all(&path)?;
-        }
-    }
-    Ok(())
 }
 
 impl Inner {

@@ -8,7 +8,7 @@
 //! all of it, since an open reads the hour back that the last run ended in.
 
 mod query;
-mod rows;
+pub(super) mod rows;
 #[cfg(test)]
 mod tests;
 

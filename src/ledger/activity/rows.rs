@@ -11,13 +11,13 @@ use crate::activity::{Counts, Short};
 use crate::database::{Db, decode, encode};
 use crate::words::{Error, Result, check_kind};
 
-const NAME: &str = "activity";
+pub(in crate::ledger) const NAME: &str = "activity";
 /// Hour of ledger time, kind of the scope, its identity.
-pub(super) type RowKey = (u32, &'static [u8], ScopeId);
-pub(super) const ACTIVITY: TableDefinition<'_, RowKey, &[u8]> = TableDefinition::new(NAME);
-const SLOTS_NAME: &str = "activity_slots";
+pub(in crate::ledger) type RowKey = (u32, &'static [u8], ScopeId);
+pub(in crate::ledger) const ACTIVITY: TableDefinition<'_, RowKey, &[u8]> = TableDefinition::new(NAME);
+pub(in crate::ledger) const SLOTS_NAME: &str = "activity_slots";
 /// Hour of ledger time. Every hour that has rows of scopes has one.
-pub(super) const SLOTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new(SLOTS_NAME);
+pub(in crate::ledger) const SLOTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new(SLOTS_NAME);
 /// Rows that one transaction forgets at most.
 const FORGET_ROWS: usize = 4_096;
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use unlisted::VerifyDepth;
+
 use crate::error::CliError;
 use crate::output::{Out, grouped};
 use crate::progress;
@@ -20,6 +22,9 @@ pub struct FoldArgs {
 pub struct VerifyArgs {
     /// The directory of the index.
     dir: PathBuf,
+    /// Headers and the checksum of every page only, without looking every listing up.
+    #[arg(long)]
+    fast: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -45,7 +50,8 @@ pub fn fold(session: &Session, args: &FoldArgs) -> Result<(), CliError> {
 pub fn verify(session: &Session, args: &VerifyArgs) -> Result<(), CliError> {
     let index = session.open(&args.dir)?;
     let bar = progress::of_parts("verifying", args.json);
-    let report = index.verify(|done, total| {
+    let depth = if args.fast { VerifyDepth::Fast } else { VerifyDepth::Full };
+    let report = index.verify_to(depth, |done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     });

@@ -1,5 +1,6 @@
 //! One module for each subcommand.
 
+pub mod backup;
 pub mod budget;
 pub mod callers;
 pub mod erase;

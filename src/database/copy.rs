@@ -1,0 +1,134 @@
+//! A copy of a database, table by table, out of one snapshot, while the file itself goes on.
+
+use std::path::PathBuf;
+
+use redb::{
+    Key, MultimapTableHandle, ReadTransaction, ReadableDatabase, TableDefinition, TableError, TableHandle, Value,
+};
+
+use super::Db;
+use crate::words::{Error, Result};
+
+/// Rows of one transaction of a copy. It bounds the memory, and how often the device is waited for.
+const ROWS_AT_ONCE: usize = 65_536;
+
+/// A database at one moment. Pages that it needs are not used again while it is there, so the file may grow meanwhile.
+pub(crate) struct Snapshot {
+    txn: ReadTransaction,
+    path: PathBuf,
+}
+
+impl Db {
+    /// What the last transaction left.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        let txn = self.database.begin_read().map_err(self.error("begin to read"))?;
+        Ok(Snapshot { txn, path: self.path.clone() })
+    }
+}
+
+impl Snapshot {
+    /// Refuses a database with a table that a copy would leave out.
+    pub(crate) fn expect_tables(&self, known: &[&str]) -> Result<()> {
+        let error = |action| Error::database::<redb::StorageError>(action, &self.path);
+        let plain = self.txn.list_tables().map_err(error("list the tables"))?.map(|table| table.name().to_owned());
+        let multimap = self.txn.list_multimap_tables().map_err(error("list the tables"))?;
+        let multimap = multimap.map(|table| table.name().to_owned());
+        match plain.chain(multimap).find(|name| !known.contains(&name.as_str())) {
+            Some(table) => Err(Error::UnknownTable { path: self.path.clone(), table }),
+            None => Ok(()),
+        }
+    }
+
+    /// Copies a table, in transactions of some ten thousand rows. One that is not there is not made.
+    pub(crate) fn copy_table<K, V>(&self, table: TableDefinition<'_, K, V>, to: &Db) -> Result<()>
+    where
+        K: Key + 'static,
+        V: Value + 'static,
+    {
+        let read = || Error::database::<redb::StorageError>("copy a table", &self.path);
+        let source = match self.txn.open_table(table) {
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            other => other.map_err(Error::database("open a table", &self.path))?,
+        };
+        let mut rows = source.range::<K::SelfType<'_>>(..).map_err(read())?;
+        loop {
+            let copied = to.write(|txn| {
+                let mut target = txn.open_table(table).map_err(to.error("open a table"))?;
+                let mut copied = 0;
+                for row in rows.by_ref().take(ROWS_AT_ONCE) {
+                    let (key, value) = row.map_err(read())?;
+                    target.insert(key.value(), value.value()).map_err(to.error("copy a table"))?;
+                    copied += 1;
+                }
+                Ok(copied)
+            })?;
+            if copied < ROWS_AT_ONCE {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::ReadableTable;
+
+    use super::super::DbOptions;
+    use super::*;
+    use crate::disk::Disk;
+
+    const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
+    const NONE: TableDefinition<'_, u64, u64> = TableDefinition::new("none");
+    const OPTIONS: DbOptions = DbOptions { disk: Disk::Real, cache_bytes: 4 << 20, check: true };
+
+    fn put(db: &Db, rows: std::ops::Range<u64>) {
+        let done = db.write(|txn| {
+            let mut table = txn.open_table(ROWS).map_err(db.error("open"))?;
+            for row in rows {
+                table.insert(row, row.to_le_bytes().as_slice()).map_err(db.error("write"))?;
+            }
+            Ok(())
+        });
+        done.unwrap();
+    }
+
+    #[test]
+    fn a_copy_is_of_its_moment_and_has_every_row() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::create(&dir.path().join("from"), &OPTIONS).unwrap();
+        let count = 2 * ROWS_AT_ONCE as u64;
+        put(&db, 0..count);
+        let snapshot = db.snapshot().unwrap();
+        put(&db, count..count + 10);
+        let to = dir.path().join("to");
+        let copy = Db::create(&to, &OPTIONS).unwrap();
+        snapshot.copy_table(ROWS, &copy).unwrap();
+        snapshot.copy_table(NONE, &copy).unwrap();
+        drop(copy);
+        let copy = Db::open(&to, &OPTIONS, "a copy").unwrap();
+        let rows = copy.read(|txn| {
+            let table = txn.open_table(ROWS).map_err(copy.error("open"))?;
+            let rows = table.iter().map_err(copy.error("read"))?.map(|row| row.unwrap());
+            Ok(rows.map(|(key, value)| (key.value(), value.value().to_vec())).collect::<Vec<_>>())
+        });
+        assert_eq!(rows.unwrap(), (0..count).map(|row| (row, row.to_le_bytes().to_vec())).collect::<Vec<_>>());
+        copy.snapshot().unwrap().expect_tables(&["rows"]).unwrap();
+    }
+
+    #[test]
+    fn a_table_that_would_be_left_out_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::create(&dir.path().join("from"), &OPTIONS).unwrap();
+        put(&db, 0..1);
+        let many = redb::MultimapTableDefinition::<u64, u64>::new("many");
+        db.write(|txn| txn.open_multimap_table(many).map(drop).map_err(db.error("open"))).unwrap();
+        let snapshot = db.snapshot().unwrap();
+        snapshot.expect_tables(&["rows", "many", "none"]).unwrap();
+        for (known, left) in [("rows", "many"), ("many", "rows")] {
+            match snapshot.expect_tables(&[known]) {
+                Err(Error::UnknownTable { table, .. }) => assert_eq!(table, left),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! A backup becomes an index: beside the place where it goes, checked and opened there, and then renamed into it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use super::super::options::Create;
+use super::super::{Index, Memory, Options, open, segments};
+use super::manifest::{FileRow, Kind, Manifest, NAME};
+use super::{read_manifest, stream};
+use crate::disclosures;
+use crate::disk::{self, DirLock, Disk, MappedFile};
+use crate::ledger::RedbLedger;
+use crate::words::{Damage, Error, Result};
+
+/// An index that is being put together.
+pub(super) struct Staging {
+    dir: PathBuf,
+    /// What the backup says of itself, and the files that are still to come.
+    manifest: Option<Manifest>,
+    missing: BTreeMap<String, FileRow>,
+    /// Where the manifest is.
+    of: PathBuf,
+}
+
+/// Restores from a folder.
+pub(super) fn from_folder(from: &Path, dir: &Path, options: Options) -> Result<Index> {
+    into(dir, options, |staging| {
+        let _lock = DirLock::share(from)?;
+        let manifest = read_manifest(from)?.ok_or_else(|| Error::NotABackup { dir: from.to_owned() })?;
+        let files = manifest.files.clone();
+        staging.begin_with(&from.join(NAME), manifest);
+        for row in files {
+            let path = from.join(row.stored_path());
+            let mut file = match File::open(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Err(Error::BackupIncomplete { path }),
+                other => other.map_err(Error::io("open", &path))?,
+            };
+            staging.take(&row, &path, &mut file)?;
+        }
+        Ok(())
+    })
+}
+
+/// Restores from a stream.
+pub(super) fn from_stream(from: impl Read, dir: &Path, options: Options) -> Result<Index> {
+    into(dir, options, |staging| stream::unpack(from, staging))
+}
+
+/// Nothing is in `dir` before all of it is, and is right.
+fn into(dir: &Path, options: Options, fill: impl FnOnce(&mut Staging) -> Result<()>) -> Result<Index> {
+    options.check()?;
+    check_is_free(dir)?;
+    let mut staging = Staging::create(dir)?;
+    let restored = fill(&mut staging).and_then(|()| staging.finish(&options)).and_then(|()| staging.publish(dir));
+    if let Err(error) = restored {
+        // The first error is the one to report; what is left over is removed by the next restore.
+        let _ = fs::remove_dir_all(&staging.dir);
+        return Err(error);
+    }
+    Index::open(dir, options.must_exist())
+}
+
+fn check_is_free(dir: &Path) -> Result<()> {
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("list", dir)(error)),
+        Ok(mut items) => match items.next() {
+            None => Ok(()),
+            Some(_) => Err(Error::NotEmpty { dir: dir.to_owned() }),
+        },
+    }
+}
+
+impl Staging {
+    /// A folder beside `dir`. What an interrupted restore left there goes.
+    fn create(dir: &Path) -> Result<Self> {
+        let mut name = dir.as_os_str().to_owned();
+        name.push(".restoring");
+        let path = PathBuf::from(name);
+        if path.try_exists().map_err(Error::io("look for", &path))? {
+            // Unless somebody is at it.
+            let lock = DirLock::acquire(&Disk::Real, &path)?;
+            fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+            drop(lock);
+        }
+        for folder in [segments::FOLDER, disclosures::FOLDER] {
+            let folder = path.join(folder);
+            fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        }
+        Ok(Self { of: path.clone(), dir: path, manifest: None, missing: BTreeMap::new() })
+    }
+
+    /// Begins with the bytes of a manifest.
+    pub(super) fn begin(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.begin_with(path, Manifest::decode(path, bytes)?);
+        Ok(())
+    }
+
+    fn begin_with(&mut self, path: &Path, manifest: Manifest) {
+        path.clone_into(&mut self.of);
+        self.missing = manifest.files.iter().map(|row| (row.stored_path(), row.clone())).collect();
+        self.manifest = Some(manifest);
+    }
+
+    /// The file of that name in the backup, if it is still to come.
+    pub(super) fn wanted(&self, stored_path: &str) -> Option<FileRow> {
+        self.missing.get(stored_path).cloned()
+    }
+
+    /// Copies a file of the backup and checks it; `path` is what errors call it.
+    pub(super) fn take(&mut self, row: &FileRow, path: &Path, from: &mut dyn Read) -> Result<()> {
+        let to = self.dir.join(row.index_path());
+        let copied = disk::copy_to(from, path, row.len, &to)?;
+        let damaged = |what| Error::Damaged { path: path.to_owned(), offset: 0, what };
+        if copied.len != row.len {
+            return Err(damaged(Damage::Length { expected: row.len, found: copied.len }));
+        }
+        if row.kind == Kind::Segment {
+            super::check_segment(path, MappedFile::open(&Disk::Real, &to)?, row)?;
+        } else if copied.digest != row.digest {
+            return Err(damaged(Damage::Checksum { of: "the file" }));
+        }
+        self.missing.remove(&row.stored_path());
+        Ok(())
+    }
+
+    /// All files are there: empties the budgets, and opens what was put together as it will be opened.
+    fn finish(&self, options: &Options) -> Result<()> {
+        let folder = self.of.parent().unwrap_or(&self.of);
+        if let Some(name) = self.missing.keys().next() {
+            return Err(Error::BackupIncomplete { path: folder.join(name) });
+        }
+        let Some(manifest) = &self.manifest else { return Err(Error::NotABackup { dir: self.of.clone() }) };
+        for folder in [segments::FOLDER, disclosures::FOLDER, ""] {
+            Disk::Real.sync_dir(&self.dir.join(folder))?;
+        }
+        // Nobody knows what was asked since the backup was made.
+        RedbLedger::open(&self.dir, &open::ledger_options(options))?.exhaust()?;
+        let mut options = options.clone().exhaust_if_restored().check_databases(true).background(false);
+        (options.create, options.memory) = (Create::Never, Memory::Mapped);
+        let index = Index::open(&self.dir, options)?;
+        let state = index.inner.writer.lock().state.clone();
+        let is_it = [
+            ("the index id", state.index_id == manifest.index_id),
+            ("the ledger id", state.ledger_id == manifest.ledger_id),
+            ("the snapshot version", state.snapshot_version == manifest.snapshot_version),
+        ];
+        match is_it.into_iter().find(|(_, same)| !same) {
+            Some((field, _)) => {
+                let what = Damage::NotInManifest { field };
+                Err(Error::Damaged { path: self.of.clone(), offset: 0, what })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn publish(&self, dir: &Path) -> Result<()> {
+        check_is_free(dir)?;
+        match fs::remove_dir(dir) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io("replace", dir)(error)),
+            _ => {}
+        }
+        Disk::Real.rename(&self.dir, dir)
+    }
+}
