@@ -51,13 +51,13 @@ mod segment;
 mod store;
 mod words;
 
-pub use activity::TopBy;
+pub use activity::{TopBy, TripwireOdds};
 pub use disclosures::DisclosureSync;
 pub use index::{
-    Budget, CallerToken, CompactionReport, Disclosure, DisclosureQuery, Disclosures, Discovery, EraseReport,
-    Event, Exposure, FoldReport, ImportProgress, ImportReport, Importer, Index, Inspector, Match, Memory,
-    NumberState, Options, Reply, ScopeBudget, Standing, Stats, Subject, TopCaller, TopCallers, TopQuery,
-    UpdateBatch, UpdateReport, VerifyReport,
+    Budget, CallerSignals, CallerToken, CompactionReport, Disclosure, DisclosureQuery, Disclosures, Discovery,
+    EraseReport, Event, Exposure, FoldReport, ImportProgress, ImportReport, Importer, Index, Inspector, Match,
+    Memory, NumberState, Options, Reply, ScopeBudget, SignalQuery, Standing, Stats, Subject, TopCaller,
+    TopCallers, TopQuery, UpdateBatch, UpdateReport, VerifyReport,
 };
 pub use phone::{E164, E164Error};
 #[cfg(feature = "national")]
@@ -65,7 +65,8 @@ pub use phone::{NationalError, parse_national};
 pub use words::{
     AccountId, Caller, Clock, Damage, Domain, EmailError, Error, Listing, ManualClock, OptIns, Origin,
     OriginError, ParseAccountError, ParseQuotaError, PhoneHash, PhoneHashError, Purpose, Quota, QuotaOverride,
-    QuotaPolicy, Result, Secret, SecretError, Suspension, SystemClock, UnknownPurpose, Version, VersionError,
+    QuotaPolicy, Result, Secret, SecretError, Suspension, SystemClock, TripwireAction, TripwirePolicy,
+    UnknownPurpose, Version, VersionError,
 };
 
 /// What benchmarks and fuzz targets of this crate reach past the public interface. No promise holds for it.

@@ -44,13 +44,17 @@ impl Inner {
             self.wake.wake();
         }
 
-        let found = if verdict.deferred.is_empty() {
+        let mut found = if verdict.deferred.is_empty() {
             self.probe(purpose, &batch.keys)?
         } else {
             self.probe_some(purpose, &batch, &verdict.deferred)?
         };
+        let tripwires = self.take_tripwires(&batch.keys, &verdict.charged, &mut found)?;
         self.disclose(caller, who.id, purpose, &found)?;
-        self.ledger.note_activity(&scopes, &tally(&batch, &verdict, &found))?;
+        self.ledger.note_activity(&scopes, &Counts { tripwires, ..tally(&batch, &verdict, &found) })?;
+        if tripwires > 0 {
+            self.act_on_tripwires(caller, &scopes)?;
+        }
         Ok(Reply {
             matches: batch.spread(&found),
             is_deferred: batch.positions_of(&verdict.deferred),

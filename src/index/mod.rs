@@ -27,8 +27,10 @@ mod probe;
 pub(crate) mod raw;
 mod reply;
 mod segments;
+mod signals;
 mod stats;
 mod top_callers;
+mod tripwires;
 mod update;
 mod verify;
 
@@ -57,6 +59,7 @@ pub use levers::{Budget, ScopeBudget, Subject};
 pub use memory::Memory;
 pub use options::Options;
 pub use reply::{Match, NumberState, Reply};
+pub use signals::{CallerSignals, SignalQuery};
 pub use stats::Stats;
 pub use top_callers::{TopCaller, TopCallers, TopQuery};
 pub use update::{UpdateBatch, UpdateReport};
@@ -109,6 +112,7 @@ pub(crate) struct Inner {
     segments: ArcSwap<SegmentMap>,
     residency: memory::Residency,
     seen: stats::Seen,
+    watch: Mutex<signals::Watch>,
     wake: Arc<maintain::Wake>,
     _lock: DirLock,
 }

@@ -8,7 +8,7 @@ use super::Memory;
 use super::events::{Event, Events};
 use crate::database::DbOptions;
 use crate::disclosures::DisclosureSync;
-use crate::words::{Clock, Error, QuotaPolicy, Result, Secret, SystemClock};
+use crate::words::{Clock, Error, QuotaPolicy, Result, Secret, SystemClock, TripwirePolicy};
 
 /// How an index is opened. Only the secret has no default.
 ///
@@ -57,6 +57,8 @@ pub struct Options {
     pub(crate) exhaust_if_restored: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) events: Events,
+    pub(crate) tripwires: TripwirePolicy,
+    pub(crate) suspicious_from_percent: Option<u8>,
 }
 
 /// What to do where there is no index yet.
@@ -103,6 +105,8 @@ impl Options {
             exhaust_if_restored: false,
             clock: Arc::new(SystemClock::default()),
             events: Events::default(),
+            tripwires: TripwirePolicy::default(),
+            suspicious_from_percent: None,
         }
     }
 
@@ -348,11 +352,27 @@ impl Options {
         self
     }
 
-    /// Calls this when a budget runs short, somebody is suspended, or a suspended caller asks (see [`Event`]). It runs in
-    /// the thread of the lookup, with no lock held: it should be quick. A panic in it is that lookup's.
+    /// Calls this when a budget runs short, somebody is suspended, a suspended caller asks, or a tripwire is met (see
+    /// [`Event`]). It runs in the thread of the lookup, with no lock held: it should be quick. A panic in it is that lookup's.
     #[must_use]
     pub fn on_event(mut self, callback: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         self.events = Events::to(callback);
+        self
+    }
+
+    /// From how many tripwires on something happens to a caller or an origin: by default the host is told of each caller that
+    /// meets one ([`crate::Index::set_tripwires`]).
+    #[must_use]
+    pub fn tripwires(mut self, policy: TripwirePolicy) -> Self {
+        self.tripwires = policy;
+        self
+    }
+
+    /// Tells the host at the end of an hour whose score of the last 24 hours has come to so many hundredths, 0 to 100
+    /// ([`Event::Suspicious`], [`crate::CallerSignals::score`]). Not at all by default, and not without the background thread.
+    #[must_use]
+    pub const fn suspicious_from_percent(mut self, percent: u8) -> Self {
+        self.suspicious_from_percent = Some(percent);
         self
     }
 
@@ -391,6 +411,7 @@ impl Options {
             ),
             ("removal_retention", "60 seconds or more", self.removal_retention.as_secs(), 60, u64::MAX),
             ("disclosure_retention", "60 seconds or more", self.disclosure_retention.as_secs(), 60, u64::MAX),
+            ("suspicious_from_percent", "0 to 100", u64::from(self.suspicious_from_percent.unwrap_or(0)), 0, 100),
             ("disclosure_sync", "1 to 60,000 ms", sync_ms, 1, 60_000),
         ];
         for (name, expected, found, min, max) in checks {

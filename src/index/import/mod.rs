@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Index, Inner};
-use crate::words::{Entry, Error, Flags, Listing, Result};
+use crate::words::{AccountId, Entry, Error, Flags, Listing, Result};
 
 use partition::Partitions;
 
@@ -142,8 +142,12 @@ impl Importer {
     /// wins.
     ///
     /// # Errors
-    /// [`Error::Io`] if a temporary file cannot be written.
+    /// [`Error::ReservedAccount`], and then none of these rows is added; [`Error::Io`] if a temporary file cannot be
+    /// written.
     pub fn add(&self, rows: &[Listing]) -> Result<()> {
+        if rows.iter().any(|row| row.account == AccountId::RESERVED) {
+            return Err(Error::ReservedAccount);
+        }
         self.partitions.with_scratch(|scratch| {
             rows.chunks(CHUNK).try_for_each(|chunk| {
                 scratch.keys.clear();
