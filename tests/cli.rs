@@ -11,6 +11,8 @@ mod import;
 mod levers;
 #[path = "cli/support.rs"]
 mod support;
+#[path = "cli/tripwires.rs"]
+mod tripwires;
 
 use std::io::Read;
 use std::process::Stdio;
@@ -51,6 +53,7 @@ fn version_and_help() {
         "quota",
         "exposed",
         "callers",
+        "tripwires",
         "demo",
     ] {
         assert!(help.contains(&format!("\n  {name} ")), "{help}");

@@ -65,6 +65,7 @@ const FUNCTIONS: [(&str, &[(&str, Reveals)]); 3] = [
             ("signals", Nothing),
             ("standings", Nothing),
             ("token_of", Nothing),
+            ("token_of_origin", Nothing),
             ("top_callers", Nothing),
         ],
     ),

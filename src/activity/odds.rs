@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn one_tripwire_is_the_closed_form() {
-        for share in [0.000_01, 0.000_1, 0.001, 0.01, 0.3] {
+        for share in [0.000_01_f64, 0.000_1, 0.001, 0.01, 0.3] {
             let closed: f64 = (0.01_f64.ln() / (1.0 - share).ln()).ceil();
             assert_eq!(odds(share, 1).numbers_until(0.99), Some(closed as u64), "{share}");
             for numbers in [1_u64, 10, 1_000] {

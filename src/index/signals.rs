@@ -234,10 +234,10 @@ mod tests {
         let options = crate::Options::new(Secret::from_bytes([1; 32]))
             .clock(clock.clone())
             .background(false)
-            .suspicious_from_percent(60)
+            .suspicious_from_percent(50)
             .on_event(move |event| {
                 if let Event::Suspicious { scope, token, score } = event {
-                    assert!(*score >= 0.6);
+                    assert!(*score >= 0.5);
                     to.lock().push(((*scope).to_owned(), *token));
                 }
             });

@@ -130,7 +130,7 @@ impl Range {
             let (start, end) = (part * len / parts, (part + 1) * len / parts);
             let mut word = [0; 8];
             random.fill(&mut word);
-            let within = u128::from(u64::from_le_bytes(word)) * (end - start) >> 64;
+            let within = (u128::from(u64::from_le_bytes(word)) * (end - start)) >> 64;
             out.line(self.number(start + within))?;
         }
         Ok(u64::try_from(parts).unwrap_or(u64::MAX))
