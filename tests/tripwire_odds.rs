@@ -16,6 +16,9 @@ fn numbers(range: std::ops::Range<u64>) -> Vec<PhoneHash> {
     range.map(common::number).collect()
 }
 
+/// Makes the numbers that a caller asks for.
+type Book = Box<dyn FnMut(&mut Random) -> BTreeSet<u64>>;
+
 /// A small generator that gives the same each time.
 struct Random(u64);
 
@@ -57,7 +60,7 @@ fn the_arithmetic_is_what_callers_of_a_real_index_meet() {
     index.set_tripwires(trapped.iter().map(|i| common::number(*i))).unwrap();
     index.fold().unwrap();
 
-    let mut check = |name: &str, expected: f64, mut book: Box<dyn FnMut(&mut Random) -> BTreeSet<u64>>| {
+    let mut check = |name: &str, expected: f64, mut book: Book| {
         let mut caught = 0_u64;
         for i in 0..CALLERS {
             let caller = Caller::new(format!("{name}-{i}"));

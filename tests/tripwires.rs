@@ -394,9 +394,7 @@ proptest! {
         let mut index = common::open(dir.path(), &clock);
         // Numbers that are tripwires, and those that anybody ever had.
         let (mut set, mut had) = (BTreeSet::new(), BTreeSet::new());
-        let mut version = 1;
-        for step in &steps {
-            version += 1;
+        for (version, step) in (2..).zip(&steps) {
             match step {
                 Step::Set(number) => match index.set_tripwires([common::number(*number)]) {
                     Ok(changed) => {
