@@ -51,14 +51,14 @@ mod segment;
 mod store;
 mod words;
 
-pub use activity::TopBy;
+pub use activity::{TopBy, TripwireOdds};
 pub use disclosures::DisclosureSync;
 pub use index::{
-    BackupMode, BackupReport, Budget, CallerToken, CompactionReport, Disclosure, DisclosureQuery, Disclosures,
-    Discovery, EraseReport, Event, Exposure, FoldReport, ImportProgress, ImportReport, Importer, Index, Inspector,
-    LookupOptions, Match, Memory, NumberState, Options, RangeOutcome, RepairReport, RepairedRange, Reply,
-    ScopeBudget, Standing, Stats, Subject, TopCaller, TopCallers, TopQuery, UpdateBatch, UpdateReport,
-    VerifyDepth, VerifyReport,
+    BackupMode, BackupReport, Budget, CallerSignals, CallerToken, CompactionReport, Disclosure, DisclosureQuery,
+    Disclosures, Discovery, EraseReport, Event, Exposure, FoldReport, ImportProgress, ImportReport, Importer,
+    Index, Inspector, LookupOptions, Match, Memory, NumberState, Options, RangeOutcome, RepairReport,
+    RepairedRange, Reply, ScopeBudget, SignalQuery, Standing, Stats, Subject, TopCaller, TopCallers, TopQuery,
+    UpdateBatch, UpdateReport, VerifyDepth, VerifyReport,
 };
 pub use phone::{E164, E164Error};
 #[cfg(feature = "national")]
@@ -66,8 +66,8 @@ pub use phone::{NationalError, parse_national};
 pub use words::{
     AccountId, Caller, Clock, Damage, DisclosureMode, Domain, EmailError, Error, Listing, ManualClock, OptIns,
     Origin, OriginError, ParseAccountError, ParseQuotaError, PhoneHash, PhoneHashError, Purpose, Quota,
-    QuotaOverride, QuotaPolicy, Result, Secret, SecretError, Suspension, SystemClock, UnknownMode, UnknownPurpose,
-    Version, VersionError,
+    QuotaOverride, QuotaPolicy, Result, Secret, SecretError, Suspension, SystemClock, TripwireAction,
+    TripwirePolicy, UnknownMode, UnknownPurpose, Version, VersionError,
 };
 
 /// What benchmarks and fuzz targets of this crate reach past the public interface. No promise holds for it.

@@ -17,6 +17,8 @@ mod modes;
 mod replay;
 #[path = "cli/support.rs"]
 mod support;
+#[path = "cli/tripwires.rs"]
+mod tripwires;
 
 use std::io::Read;
 use std::process::Stdio;
@@ -57,6 +59,7 @@ fn version_and_help() {
         "quota",
         "exposed",
         "callers",
+        "tripwires",
         "demo",
         "replay",
     ] {

@@ -31,6 +31,9 @@ impl TopBy {
     }
 }
 
+/// Numbers that a tripwire outweighs when room runs out: more than most scopes ask for in an hour.
+const TRIPWIRE_WEIGHT: u64 = 1 << 16;
+
 /// What was counted of a scope. A number counts once in each lookup that asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
@@ -46,7 +49,7 @@ pub(crate) struct Counts {
     pub(crate) missed: u64,
     /// Of those asked, the ones that could not be paid.
     pub(crate) deferred: u64,
-    /// Tripwires among those answered. Nothing counts them yet.
+    /// Of those charged, the ones that are tripwires.
     pub(crate) tripwires: u32,
 }
 
@@ -59,9 +62,11 @@ impl Counts {
         }
     }
 
-    /// What a scope is worth keeping for: none of the three counters is larger.
+    /// What a scope is worth keeping for: none of the three counters is larger. Whoever met a tripwire is kept before
+    /// those who did not.
     pub(crate) const fn weight(&self) -> u64 {
-        self.charged.saturating_add(self.deferred)
+        let tripwires = (self.tripwires as u64).saturating_mul(TRIPWIRE_WEIGHT);
+        self.charged.saturating_add(self.deferred).saturating_add(tripwires)
     }
 
     #[inline]

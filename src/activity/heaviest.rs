@@ -10,7 +10,7 @@ pub(crate) struct Kept {
     pub(crate) is_cut: bool,
 }
 
-/// Keeps the `count` heaviest by each counter. Equal ones are kept by identity, so that the choice is the same each time.
+/// Keeps the `count` heaviest by each counter, and as many that met most tripwires. Equal ones are kept by identity, so that the choice is the same each time.
 pub(crate) fn heaviest(mut entries: Vec<Entry>, count: usize) -> Kept {
     if entries.len() <= count {
         return Kept { entries, ..Kept::default() };
@@ -29,6 +29,11 @@ pub(crate) fn heaviest(mut entries: Vec<Entry>, count: usize) -> Kept {
             }
         }
     }
+    for at in most_tripwires(&entries, count) {
+        if let Some(kept) = is_kept.get_mut(at) {
+            *kept = true;
+        }
+    }
     let mut kept = Kept { is_cut: is_kept.contains(&false), ..Kept::default() };
     for (entry, is_kept) in entries.into_iter().zip(is_kept) {
         if is_kept {
@@ -38,6 +43,14 @@ pub(crate) fn heaviest(mut entries: Vec<Entry>, count: usize) -> Kept {
         }
     }
     kept
+}
+
+/// Where those are that met most tripwires, at most `count`.
+fn most_tripwires(entries: &[Entry], count: usize) -> Vec<usize> {
+    let tripped = entries.iter().enumerate().filter(|(_, entry)| entry.counts.tripwires > 0);
+    let mut tripped: Vec<(usize, u32)> = tripped.map(|(at, entry)| (at, entry.counts.tripwires)).collect();
+    tripped.sort_unstable_by_key(|(at, tripwires)| (std::cmp::Reverse(*tripwires), *at));
+    tripped.into_iter().take(count).map(|(at, _)| at).collect()
 }
 
 #[cfg(test)]
@@ -74,5 +87,15 @@ mod tests {
                 prop_assert_eq!(kept.cut.by(by), most);
             }
         }
+    }
+
+    #[test]
+    fn whoever_met_tripwires_is_kept_however_light() {
+        let mut all: Vec<Entry> = (0..50).map(|i| entry(i, (100, 100, 100))).collect();
+        all.push(entry(50, (1, 1, 0)));
+        all[50].counts.tripwires = 1;
+        let kept = heaviest(all.clone(), 5);
+        assert!(kept.entries.iter().any(|kept| kept.id == all[50].id));
+        assert!(kept.entries.len() < 50 && all[50].counts.weight() > all[0].counts.weight());
     }
 }

@@ -156,6 +156,11 @@ impl Table {
         self.dropped.iter().find(|dropped| dropped.slot == slot).copied().unwrap_or(Dropped::none(slot))
     }
 
+    /// What was counted of a scope in a slot, if memory has it.
+    pub(crate) fn find(&self, slot: u32, id: Id) -> Option<&Entry> {
+        self.entries.find(hash(slot, id), |entry| entry.id == id && entry.slot == slot)
+    }
+
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
     }

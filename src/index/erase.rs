@@ -6,7 +6,7 @@ use super::commit::Plan;
 use super::{Index, Inner};
 use crate::overlay::{Change, Overlay};
 use crate::segment::keys::mask_key;
-use crate::words::{AccountId, Entry, Flags, Result};
+use crate::words::{AccountId, Entry, Error, Flags, Result};
 
 /// What an erasure found.
 ///
@@ -37,7 +37,7 @@ impl Index {
     /// that brings one back. It costs a scan of all segments: erase many accounts in one call.
     ///
     /// # Errors
-    /// [`crate::Error::Damaged`] if a segment is; [`crate::Error::Database`] if the disk refuses. Never for want
+    /// [`crate::Error::ReservedAccount`]; [`crate::Error::Damaged`] if a segment is; [`crate::Error::Database`] if the disk refuses. Never for want
     /// of room. An error of the disclosure log comes after the listings are gone: call it again.
     pub fn erase_account(&self, account: AccountId) -> Result<EraseReport> {
         self.erase_accounts(&[account])
@@ -48,6 +48,9 @@ impl Index {
     /// # Errors
     /// As [`Index::erase_account`].
     pub fn erase_accounts(&self, accounts: &[AccountId]) -> Result<EraseReport> {
+        if accounts.contains(&AccountId::RESERVED) {
+            return Err(Error::ReservedAccount);
+        }
         self.inner.erase(accounts)
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::CallerToken;
 use crate::ledger::{Scope, ScopeKind};
 use crate::words::{Caller, Origin};
 
@@ -56,6 +57,26 @@ pub enum Event<'a> {
         /// Why.
         reason: &'a str,
     },
+    /// A lookup met a tripwire, and the caller, or an origin that it comes through, has met as many as a rule of
+    /// [`crate::Options::tripwires`] says.
+    TripwireHit {
+        /// Who asked.
+        caller: &'a Caller,
+        /// Whose tripwires are counted, if not the caller's own.
+        origin: Option<&'a Origin>,
+        /// How many in the window of the rule.
+        count: u64,
+    },
+    /// The score of a caller or an origin was below [`crate::Options::suspicious_from_percent`] an hour ago and is not any
+    /// more. Told by the background thread.
+    Suspicious {
+        /// `caller`, or the kind of the origin.
+        scope: &'a str,
+        /// Whose.
+        token: CallerToken,
+        /// See [`crate::CallerSignals::score`].
+        score: f64,
+    },
     /// A suspended caller, or one that comes through a suspended origin, asked and was refused.
     Refused {
         /// Who asked.
@@ -70,6 +91,11 @@ impl fmt::Display for Event<'_> {
             Self::OriginExhausted { origin, .. } => write!(f, "a {} has exhausted its budget", origin.kind()),
             Self::EveryoneExhausted { .. } => f.write_str("everyone together has exhausted the budget"),
             Self::Suspended { reason } => write!(f, "suspended: {reason}"),
+            Self::TripwireHit { origin: None, count, .. } => write!(f, "a caller has met tripwires: {count}"),
+            Self::TripwireHit { origin: Some(origin), count, .. } => {
+                write!(f, "callers of one {} have met tripwires: {count}", origin.kind())
+            }
+            Self::Suspicious { scope, score, .. } => write!(f, "a {scope} has a score of {score:.2}"),
             Self::Refused { .. } => f.write_str("a suspended caller was refused"),
         }
     }

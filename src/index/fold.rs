@@ -16,7 +16,7 @@ use crate::segment::keys::{KeyRange, MAX_RANGE_BITS, mask_key};
 use crate::segment::sort::sort_entries;
 use crate::segment::tombstone;
 use crate::store::{Changes, DeltaRef, SegmentRow};
-use crate::words::{Entry, Error, Flags, Result, Stamp};
+use crate::words::{AccountId, Entry, Error, Flags, Result, Stamp};
 
 /// Changes that leave the overlay while updates wait: some hundreds of microseconds.
 const HIDDEN_AT_ONCE: usize = 4_096;
@@ -65,6 +65,17 @@ struct Merged {
     entries: Vec<Entry>,
     /// Bits of the keys that every source knows.
     known_bits: u8,
+    /// Removals that were forgotten.
+    forgotten: usize,
+    /// Tripwires that went because somebody has or had their number.
+    shadowed: u64,
+}
+
+/// The range of a fold, the row of the log up to which it is folded, and the tripwires that went by it.
+struct Folded {
+    range: KeyRange,
+    folded_to: u64,
+    shadowed: u64,
 }
 
 impl Index {
@@ -105,14 +116,17 @@ impl Inner {
         }
         let folded: Vec<DeltaRef> =
             changes.iter().map(|c| (c.entry.key, c.entry.account, c.entry.stamp)).collect();
-        let (merged, forgotten) = self.merge(slot, changes)?;
+        let merged = self.merge(slot, changes)?;
+        let (forgotten, shadowed) = (merged.forgotten, merged.shadowed);
         let rows = self.plan_segments(range, &merged.entries)?;
         let mut image = Buffer::zeroed(0)?;
         let rows = self.publish_all(rows, &merged.entries, merged.known_bits, &mut image)?;
         drop((image, merged));
         let new = self.open_published(&rows)?;
         let retired: Vec<u64> = slot.segment.iter().map(|segment| segment.generation()).collect();
-        self.swap_folded(false, Some((range, folded_to)), &retired, &rows, &new, |_| Ok(Vec::new()))?;
+        self.swap_folded(false, Some(Folded { range, folded_to, shadowed }), &retired, &rows, &new, |_| {
+            Ok(Vec::new())
+        })?;
         self.hide_folded(&folded);
         self.trim_log()?;
         wait_for_readers(map);
@@ -196,9 +210,9 @@ impl Inner {
         Ok(expired)
     }
 
-    /// A range's segment with its changes above it, without removals that may be forgotten. Also how many those
-    /// were.
-    fn merge(&self, slot: &RangeSlot, changes: Vec<Change>) -> Result<(Merged, usize)> {
+    /// A range's segment with its changes above it, without removals that may be forgotten, and without
+    /// tripwires of numbers that somebody has or had.
+    fn merge(&self, slot: &RangeSlot, changes: Vec<Change>) -> Result<Merged> {
         let (mut entries, segment_bits) = self.entries_of(slot.segment.as_deref())?;
         let known_bits = changes.iter().map(|change| change.known_bits).fold(segment_bits, u8::min);
         entries.extend(changes.into_iter().map(|change| self.dated(change)));
@@ -209,11 +223,13 @@ impl Inner {
         }
         entries = sort_entries(entries, slot.range.bits());
         keep_last(&mut entries);
+        // Before removals are forgotten: a number that was given back is in address books for long.
+        let shadowed = drop_shadowed(&mut entries);
         let before = entries.len();
         let (now_ms, era_s) = (self.clock.wall_ms(), self.era_s());
         entries.retain(|e| !(e.flags().is_removed() && tombstone::expired(e.flags().era(), now_ms, era_s)));
         let forgotten = before - entries.len();
-        Ok((Merged { entries, known_bits: shape.key_bits }, forgotten))
+        Ok(Merged { entries, known_bits: shape.key_bits, forgotten, shadowed })
     }
 
     /// Every listing of a segment, removals dated in the eras of today's options, and the bits it knows.
@@ -321,7 +337,7 @@ impl Inner {
     fn swap_folded(
         &self,
         content_changes: bool,
-        folded: Option<(KeyRange, u64)>,
+        folded: Option<Folded>,
         retired: &[u64],
         rows: &[SegmentRow],
         new: &[Arc<LiveSegment>],
@@ -334,6 +350,8 @@ impl Inner {
         let mut next = writer.state.clone();
         next.ledger_commits = self.ledger.commits();
         next.snapshot_version += u64::from(content_changes);
+        next.tripwires = next.tripwires.saturating_sub(folded.as_ref().map_or(0, |folded| folded.shadowed));
+        let folded = folded.map(|folded| (folded.range, folded.folded_to));
         let superseded = superseded(&next_map)?;
         let changes = Changes { drop: &superseded, folded, retire: retired, publish: rows, ..Changes::default() };
         writer.commit(next, |next| self.store.commit(&changes, next))?;
@@ -404,6 +422,23 @@ pub(super) fn depth_for(range: KeyRange, entries: usize, limit: usize) -> u8 {
         most = most.div_ceil(2);
     }
     depth
+}
+
+/// Drops tripwires of numbers that are somebody's, or were: the real listing wins. Entries are sorted by key. Returns how
+/// many tripwires that were set went.
+fn drop_shadowed(entries: &mut Vec<Entry>) -> u64 {
+    let is_set = |entry: &Entry| entry.account == AccountId::RESERVED && !entry.flags().is_removed();
+    if !entries.iter().any(is_set) {
+        return 0;
+    }
+    let before = entries.len();
+    let mut kept = Vec::with_capacity(before);
+    for of_key in entries.chunk_by(|a, b| a.key == b.key) {
+        let is_shadowed = of_key.iter().any(|entry| entry.account != AccountId::RESERVED);
+        kept.extend(of_key.iter().filter(|entry| !(is_shadowed && is_set(entry))));
+    }
+    *entries = kept;
+    (before - entries.len()) as u64
 }
 
 /// Of equal ids in a row, keeps the last.

@@ -124,14 +124,7 @@ impl Index {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn suspend<'a>(&self, subject: impl Into<Subject<'a>>, reason: &str) -> Result<()> {
-        let inner = &self.inner;
-        if reason.len() > Suspension::MAX_REASON_LEN {
-            return Err(Error::ReasonTooLong { len: reason.len() });
-        }
-        let suspension = Suspension { since_ms: inner.clock.wall_ms(), reason: reason.to_owned() };
-        inner.ledger.suspend(inner.scope_of(subject.into()), suspension)?;
-        inner.options.events.tell(&Event::Suspended { reason });
-        Ok(())
+        self.inner.suspend(self.inner.scope_of(subject.into()), reason)
     }
 
     /// Ends a suspension; false if there was none. Durable when it returns.
@@ -246,6 +239,16 @@ impl Index {
 }
 
 impl Inner {
+    pub(super) fn suspend(&self, scope: Scope<'_>, reason: &str) -> Result<()> {
+        if reason.len() > Suspension::MAX_REASON_LEN {
+            return Err(Error::ReasonTooLong { len: reason.len() });
+        }
+        let suspension = Suspension { since_ms: self.clock.wall_ms(), reason: reason.to_owned() };
+        self.ledger.suspend(scope, suspension)?;
+        self.options.events.tell(&Event::Suspended { reason });
+        Ok(())
+    }
+
     fn scope_of<'a>(&self, subject: Subject<'a>) -> Scope<'a> {
         match subject {
             Subject::Caller(caller) => Scope { id: self.ring.caller(caller.id()).id, kind: ScopeKind::Caller },

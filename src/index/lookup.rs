@@ -54,15 +54,19 @@ impl Inner {
             self.wake.wake();
         }
 
-        let found = match mode {
+        let mut found = match mode {
             DisclosureMode::Linked if verdict.deferred.is_empty() => self.find(caller, purpose, &batch.keys)?,
             DisclosureMode::Linked => self.find_some(caller, purpose, &batch, batch.all_but(&verdict.deferred))?,
             _ => self.find_some(caller, purpose, &batch, verdict.charged.iter().copied())?,
         };
+        let tripwires = self.take_tripwires(&batch.keys, &verdict.charged, &mut found)?;
         if mode != DisclosureMode::CountOnly {
             self.disclose(&scopes, purpose, &found)?;
         }
-        self.ledger.note_activity(&scopes, &tally(&batch, &verdict, &found))?;
+        self.ledger.note_activity(&scopes, &Counts { tripwires, ..tally(&batch, &verdict, &found) })?;
+        if tripwires > 0 {
+            self.act_on_tripwires(caller, &scopes)?;
+        }
         Ok(Reply {
             shown: modes::shape(mode, &found, || batch.spread(&found)),
             is_deferred: batch.positions_of(&verdict.deferred),

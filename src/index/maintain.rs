@@ -152,6 +152,7 @@ impl Inner {
         self.ledger.write_novelty()?;
         self.ledger.learn_known(&|| self.wake.is_stopping())?;
         self.ledger.write_activity_if_due()?;
+        self.watch_signals()?;
         let now_ns = self.clock.monotonic_ns();
         if let Some(file) = &self.epoch_file {
             file.note(&self.ledger, now_ns, false)?;

@@ -32,9 +32,11 @@ pub(crate) mod raw;
 mod repair;
 mod reply;
 mod segments;
+mod signals;
 mod stats;
 mod temporary;
 mod top_callers;
+mod tripwires;
 mod update;
 mod verify;
 
@@ -66,6 +68,7 @@ pub use modes::LookupOptions;
 pub use options::Options;
 pub use repair::{RangeOutcome, RepairReport, RepairedRange};
 pub use reply::{Match, NumberState, Reply};
+pub use signals::{CallerSignals, SignalQuery};
 pub use stats::Stats;
 pub use top_callers::{TopCaller, TopCallers, TopQuery};
 pub use update::{UpdateBatch, UpdateReport};
@@ -118,6 +121,7 @@ pub(crate) struct Inner {
     segments: ArcSwap<SegmentMap>,
     residency: memory::Residency,
     seen: stats::Seen,
+    watch: Mutex<signals::Watch>,
     wake: Arc<maintain::Wake>,
     _lock: DirLock,
 }

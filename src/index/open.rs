@@ -68,6 +68,7 @@ impl Index {
             segments: ArcSwap::from_pointee(segments),
             residency,
             seen: Seen::default(),
+            watch: Mutex::default(),
             wake: Arc::new(Wake::default()),
             options,
             _lock: lock,
@@ -171,6 +172,7 @@ fn create_if_wanted(dir: &Path, options: &Options, ring: &KeyRing) -> Result<()>
         next_generation: 1,
         snapshot_version: 0,
         watermark: None,
+        tripwires: 0,
     };
     let policy = options.quotas.clone().unwrap_or_default();
     let first = LedgerState::new(state.ledger_id, state.index_id, policy, options.clock.wall_ms());

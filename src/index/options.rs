@@ -10,7 +10,9 @@ use crate::database::DbOptions;
 use crate::disclosures::DisclosureSync;
 use crate::disk::Disk;
 use crate::segment::tombstone;
-use crate::words::{Clock, DisclosureMode, Error, Purpose, QuotaPolicy, Result, Secret, SystemClock};
+use crate::words::{
+    Clock, DisclosureMode, Error, Purpose, QuotaPolicy, Result, Secret, SystemClock, TripwirePolicy,
+};
 
 /// How an index is opened. Only the secret has no default.
 ///
@@ -62,6 +64,8 @@ pub struct Options {
     pub(crate) exhaust_if_restored: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) events: Events,
+    pub(crate) tripwires: TripwirePolicy,
+    pub(crate) suspicious_from_percent: Option<u8>,
 }
 
 /// What to do where there is no index yet.
@@ -111,6 +115,8 @@ impl Options {
             exhaust_if_restored: false,
             clock: Arc::new(SystemClock::default()),
             events: Events::default(),
+            tripwires: TripwirePolicy::default(),
+            suspicious_from_percent: None,
         }
     }
 
@@ -374,8 +380,8 @@ impl Options {
         self
     }
 
-    /// Calls this when a budget runs short, somebody is suspended, or a suspended caller asks (see [`Event`]). It runs in
-    /// the thread of the lookup, with no lock held: it should be quick. A panic in it is that lookup's.
+    /// Calls this when a budget runs short, somebody is suspended, a suspended caller asks, or a tripwire is met (see
+    /// [`Event`]). It runs in the thread of the lookup, with no lock held: it should be quick. A panic in it is that lookup's.
     #[must_use]
     pub fn on_event(mut self, callback: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         self.events = Events::to(callback);
@@ -388,6 +394,22 @@ impl Options {
     #[must_use]
     pub fn disk(mut self, disk: &crate::internals::SimDisk) -> Self {
         self.disk = Disk::Sim(disk.clone());
+        self
+    }
+
+    /// From how many tripwires on something happens to a caller or an origin: by default the host is told of each caller that
+    /// meets one ([`crate::Index::set_tripwires`]).
+    #[must_use]
+    pub fn tripwires(mut self, policy: TripwirePolicy) -> Self {
+        self.tripwires = policy;
+        self
+    }
+
+    /// Tells the host at the end of an hour whose score of the last 24 hours has come to so many hundredths, 0 to 100
+    /// ([`Event::Suspicious`], [`crate::CallerSignals::score`]). Not at all by default, and not without the background thread.
+    #[must_use]
+    pub const fn suspicious_from_percent(mut self, percent: u8) -> Self {
+        self.suspicious_from_percent = Some(percent);
         self
     }
 
@@ -434,6 +456,7 @@ impl Options {
             ),
             ("removal_retention", "60 seconds or more", self.removal_retention.as_secs(), 60, u64::MAX),
             ("disclosure_retention", "60 seconds or more", self.disclosure_retention.as_secs(), 60, u64::MAX),
+            ("suspicious_from_percent", "0 to 100", u64::from(self.suspicious_from_percent.unwrap_or(0)), 0, 100),
             ("disclosure_sync", "1 to 60,000 ms", sync_ms, 1, 60_000),
             ("unlinked_min_novel", "2 to 1,000,000", self.unlinked_min_novel as u64, 2, 1_000_000),
             ("novelty_window", "a second or more for modes unlinked and count", window_s, window_min_s, u64::MAX),

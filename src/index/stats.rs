@@ -29,6 +29,8 @@ pub struct Stats {
     pub opted_in: u64,
     /// Removals still remembered.
     pub removed: u64,
+    /// Tripwires that are set ([`Index::set_tripwires`]). They are no listings in the figures above.
+    pub tripwires: u64,
     /// Live segments.
     pub segments: usize,
     /// Changes not yet folded into segments.
@@ -122,8 +124,13 @@ impl Index {
 
 impl Inner {
     fn stats(&self) -> Result<Stats> {
-        let snapshot_version = self.writer.lock().state.snapshot_version;
-        let (counts, segments, delta) = self.count()?;
+        let (snapshot_version, tripwires) = {
+            let writer = self.writer.lock();
+            (writer.state.snapshot_version, writer.state.tripwires)
+        };
+        let (mut counts, segments, delta) = self.count()?;
+        counts.listings = counts.listings.saturating_sub(tripwires);
+        counts.opted_in = counts.opted_in.saturating_sub(tripwires);
         let segment_bytes = self.segment_bytes();
         let index_bytes = self.options.disk.len(self.store.path())?;
         let (disclosures, known) = (self.disclosures.usage(), self.ledger.known_usage());
@@ -137,6 +144,7 @@ impl Inner {
             listings: counts.listings,
             opted_in: counts.opted_in,
             removed: counts.removed,
+            tripwires,
             segments,
             delta,
             segment_bytes,

@@ -111,7 +111,7 @@ pub struct TopCaller {
     pub missed: u64,
     /// Of those asked, the ones that could not be paid.
     pub deferred: u64,
-    /// Tripwires among the numbers answered. Nothing sets tripwires yet, so it is zero.
+    /// Of those charged, the ones that are tripwires ([`crate::Index::set_tripwires`]).
     pub tripwires: u32,
     /// When it was first and last seen in the window, in milliseconds since 1970. The wall clock of its run counts.
     pub first_at_ms: u64,

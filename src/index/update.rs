@@ -57,7 +57,7 @@ impl UpdateBatch {
     /// Lists an account under a phone, or changes what it agreed to. No opt-ins means that it is not found.
     ///
     /// # Errors
-    /// [`Error::Version`] for a version of more than 56 bits; [`Error::UpdateTooLarge`].
+    /// [`Error::Version`] for a version of more than 56 bits; [`Error::ReservedAccount`]; [`Error::UpdateTooLarge`].
     pub fn put(&mut self, hash: PhoneHash, account: AccountId, opt_ins: OptIns, version: u64) -> Result<()> {
         self.push(hash, account, Some(opt_ins), version)
     }
@@ -103,6 +103,9 @@ impl UpdateBatch {
     fn push(&mut self, hash: PhoneHash, account: AccountId, opt_ins: Option<OptIns>, version: u64) -> Result<()> {
         if self.changes.len() == self.limit {
             return Err(Error::UpdateTooLarge { len: self.limit + 1, limit: self.limit });
+        }
+        if account == AccountId::RESERVED {
+            return Err(Error::ReservedAccount);
         }
         self.changes.push((hash, account, opt_ins, Version::new(version)?));
         Ok(())
@@ -179,7 +182,7 @@ impl Inner {
 
     /// Folds, if so many changes wait in memory that there may be no more. Only those who list wait for it: an
     /// opt-out or a removal does not.
-    fn make_room(&self) -> Result<()> {
+    pub(super) fn make_room(&self) -> Result<()> {
         while self.overlay.read().len() >= self.options.max_unfolded {
             let structure = self.structure.lock();
             // Whoever had the lock before may have made room.
@@ -198,7 +201,13 @@ impl Inner {
 const PANICKED: Error = Error::Panicked { during: "a commit shared with other updates" };
 
 /// The delta row of a change; no opt-ins at all means that the listing goes.
-fn change(key: Key, account: AccountId, opt_ins: Option<OptIns>, version: Version, now_s: u64) -> Change {
+pub(super) fn change(
+    key: Key,
+    account: AccountId,
+    opt_ins: Option<OptIns>,
+    version: Version,
+    now_s: u64,
+) -> Change {
     match opt_ins {
         Some(opt_ins) => Change {
             entry: Entry::new(key, account, version, Flags::live(opt_ins)),

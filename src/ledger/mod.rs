@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use crate::words::{QuotaPolicy, Result};
 
-pub(crate) use self::activity::{ActivityOptions, TopOf, TopScope};
+pub(crate) use self::activity::{ActivityOptions, InWindows, TopOf, TopScope};
 pub(crate) use self::backup::copy;
 pub(crate) use self::redb::{LedgerOptions, RedbLedger};
 pub(crate) use levers::{ScopeBudget, StandingOf};

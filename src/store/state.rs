@@ -9,6 +9,7 @@ use crate::words::{Error, Result};
 pub(super) const NAME: &str = "state";
 pub(super) const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(NAME);
 const ROW: &str = "index";
+const TRIPWIRES_ROW: &str = "tripwires";
 
 /// Where an index stands. Rewritten by every transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,14 @@ pub(crate) struct State {
     pub(crate) snapshot_version: u64,
     /// Where the host's change feed stands, in the host's own form.
     pub(crate) watermark: Option<Vec<u8>>,
+    /// Tripwires that are set.
+    pub(crate) tripwires: u64,
+}
+
+/// In a row of its own, which is there as long as it is not zero.
+#[derive(Encode, Decode)]
+enum TripwiresRow {
+    V1 { count: u64 },
 }
 
 #[derive(Encode, Decode)]
@@ -63,6 +72,12 @@ pub(super) fn write(db: &Db, txn: &WriteTransaction, state: &State) -> Result<()
     let bytes = encode(&row, NAME, db.path())?;
     let mut table = txn.open_table(STATE).map_err(db.error("open the state"))?;
     table.insert(ROW, bytes.as_slice()).map_err(db.error("write the state"))?;
+    if state.tripwires == 0 {
+        table.remove(TRIPWIRES_ROW).map_err(db.error("write the state"))?;
+        return Ok(());
+    }
+    let bytes = encode(&TripwiresRow::V1 { count: state.tripwires }, NAME, db.path())?;
+    table.insert(TRIPWIRES_ROW, bytes.as_slice()).map_err(db.error("write the state"))?;
     Ok(())
 }
 
@@ -74,6 +89,13 @@ pub(super) fn read(db: &Db, txn: &ReadTransaction) -> Result<State> {
     };
     let row = table.get(ROW).map_err(db.error("read the state"))?.ok_or_else(foreign)?;
     let Row::V1(row) = decode(row.value(), NAME, db.path())?;
+    let tripwires = match table.get(TRIPWIRES_ROW).map_err(db.error("read the state"))? {
+        Some(row) => {
+            let TripwiresRow::V1 { count } = decode(row.value(), NAME, db.path())?;
+            count
+        }
+        None => 0,
+    };
     Ok(State {
         index_id: row.index_id,
         check_value: row.check_value,
@@ -83,5 +105,6 @@ pub(super) fn read(db: &Db, txn: &ReadTransaction) -> Result<State> {
         next_generation: row.next_generation,
         snapshot_version: row.snapshot_version,
         watermark: row.watermark,
+        tripwires,
     })
 }

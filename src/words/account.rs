@@ -46,6 +46,10 @@ pub enum ParseAccountError {
 }
 
 impl AccountId {
+    /// The one id that no account may have, 2^64 - 1: the index lists tripwires under it (see
+    /// [`crate::Index::set_tripwires`]). Updates, imports and erasures refuse it.
+    pub const RESERVED: Self = Self((u64::MAX as u128).to_be_bytes());
+
     /// An id from its 16 bytes, for example those of a UUID.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::{
-    Caller, DisclosureMode, EmailError, OriginError, ParseAccountError, ParseQuotaError, Purpose, SecretError,
-    Suspension, UnknownMode, UnknownPurpose, VersionError,
+    AccountId, Caller, DisclosureMode, EmailError, OriginError, ParseAccountError, ParseQuotaError, Purpose,
+    SecretError, Suspension, UnknownMode, UnknownPurpose, VersionError,
 };
 use crate::phone::E164Error;
 
@@ -284,6 +284,14 @@ pub enum Error {
         /// The bound.
         limit: usize,
     },
+    /// The one id that no account may have: tripwires are listed under it.
+    #[error("account {} is reserved: no account may have it", AccountId::RESERVED)]
+    ReservedAccount,
+    /// A tripwire has to be a number that nobody has. Which of them is listed is not told.
+    #[error(
+        "a tripwire must be a number that nobody has: one of these is listed, or was until lately; none was set"
+    )]
+    TripwireListed,
     /// The index is at its configured size. Opt-outs, removals and erasures still work.
     #[error(
         "the index is at its size limit: {used_bytes} of {limit_bytes} bytes; opt-outs and removals still work"

@@ -14,6 +14,7 @@ mod quota;
 mod quota_override;
 mod secret;
 mod suspension;
+mod tripwire_policy;
 
 pub use account::{AccountId, ParseAccountError};
 pub(crate) use caller::check_kind;
@@ -32,3 +33,5 @@ pub use quota::{ParseQuotaError, Quota, QuotaPolicy};
 pub use quota_override::QuotaOverride;
 pub use secret::{Secret, SecretError};
 pub use suspension::Suspension;
+pub(crate) use tripwire_policy::TripwireRule;
+pub use tripwire_policy::{TripwireAction, TripwirePolicy};

@@ -147,7 +147,11 @@ impl Columns {
 
     fn account(&self, row: &ByteRecord) -> Result<AccountId, Flaw> {
         let account: Result<AccountId, _> = text(row, self.account, ACCOUNT)?.parse();
-        account.map_err(|error| Flaw::in_column(ACCOUNT, error.to_string()))
+        let account = account.map_err(|error| Flaw::in_column(ACCOUNT, error.to_string()))?;
+        if account == AccountId::RESERVED {
+            return Err(Flaw::in_column(ACCOUNT, "is the one that is reserved: no account may have it"));
+        }
+        Ok(account)
     }
 
     fn opt_ins(&self, row: &ByteRecord) -> Result<OptIns, Flaw> {
@@ -211,6 +215,7 @@ mod tests {
         for (row, expected) in [
             (vec!["14155550100", "1", "", "1"], "column phone: expected a plus sign"),
             (vec!["+14155550100", "-1", "", "1"], "column account: account id is neither"),
+            (vec!["+14155550100", "18446744073709551615", "", "1"], "column account: is the one that is reserved"),
             (vec!["+14155550100", "1", "+14155550100", "1"], "column opt_ins: expected nothing, or names"),
             (vec!["+14155550100", "1", "", "72057594037927936"], "column version: expected a whole number"),
             (vec!["+14155550100", "1", ""], "expected 4 fields, found 3"),

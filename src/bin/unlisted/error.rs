@@ -84,6 +84,19 @@ pub enum CliError {
     /// What the caller is said to have as its own number is none.
     #[error("--own-number: {0}")]
     OwnNumber(String),
+    /// A tripwire, or a range to choose tripwires from, that is none.
+    #[error("line {line} of {name}: {reason}; nothing was done")]
+    BadLine {
+        /// The file.
+        name: String,
+        /// Which line.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Arguments that are well-formed and make no sense together.
+    #[error("{0}")]
+    BadArguments(&'static str),
     /// The rejects would overwrite what is being read.
     #[error("the rejects file is the file to import: choose another with --rejects")]
     RejectsOverInput,

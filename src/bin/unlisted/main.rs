@@ -28,7 +28,7 @@ use clap::{Parser, Subcommand};
 
 use commands::{
     backup, budget, callers, erase, exposed, generate, import, init, lookup, maintain, quota, stats, suspend,
-    update,
+    tripwires, update,
 };
 use error::CliError;
 
@@ -91,8 +91,10 @@ enum Command {
     Quota(quota::Args),
     /// The operator's door: who was shown, to whom, and when?
     Exposed(exposed::Args),
-    /// The operator's door: who is charged, misses or is deferred most?
+    /// The operator's door: who is charged, misses or is deferred most, and who behaves like an enumerator?
     Callers(callers::Args),
+    /// Set tripwires, numbers that nobody has, so that asking for them is evidence; choose them; what they are worth.
+    Tripwires(tripwires::Args),
     /// Measure lookups, imports and the ledger on this machine.
     #[cfg(feature = "internals")]
     Bench(bench::Args),
@@ -139,6 +141,7 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Quota(args) => quota::run(&session, args),
         Command::Exposed(args) => exposed::run(&session, args),
         Command::Callers(args) => callers::run(&session, args),
+        Command::Tripwires(args) => tripwires::run(&session, args),
         #[cfg(feature = "internals")]
         Command::Bench(args) => bench::run(args),
         Command::Demo(args) => demo::run(args),

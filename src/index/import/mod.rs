@@ -13,7 +13,7 @@ mod spill;
 
 use super::temporary::TemporaryFolder;
 use super::{Index, Inner};
-use crate::words::{Entry, Flags, Listing, Result};
+use crate::words::{AccountId, Entry, Error, Flags, Listing, Result};
 
 use partition::Partitions;
 
@@ -140,8 +140,12 @@ impl Importer {
     /// wins.
     ///
     /// # Errors
-    /// [`crate::Error::Io`] if a temporary file cannot be written.
+    /// [`Error::ReservedAccount`], and then none of these rows is added; [`Error::Io`] if a temporary file cannot be
+    /// written.
     pub fn add(&self, rows: &[Listing]) -> Result<()> {
+        if rows.iter().any(|row| row.account == AccountId::RESERVED) {
+            return Err(Error::ReservedAccount);
+        }
         self.partitions.with_scratch(|scratch| {
             rows.chunks(CHUNK).try_for_each(|chunk| {
                 scratch.keys.clear();

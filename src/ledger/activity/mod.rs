@@ -8,6 +8,7 @@
 //! all of it, since an open reads the hour back that the last run ended in.
 
 mod query;
+mod recent;
 pub(super) mod rows;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,7 @@ use crate::activity::{CALLERS, Counts, Dropped, Entry, Kept, Table, heaviest};
 use crate::database::Db;
 use crate::words::Result;
 
-pub(crate) use query::{TopOf, TopScope};
+pub(crate) use query::{InWindows, TopOf, TopScope};
 use rows::{Absent, CALLER, Seen};
 
 /// Length of a slot.

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::rows::{self, Absent, CALLER, Seen};
 use super::slot_of;
@@ -29,6 +30,17 @@ pub(crate) struct TopScope {
     pub(crate) first_ms: u64,
     pub(crate) last_ms: u64,
     /// What it was ordered by may be short by so much.
+    pub(crate) short_by: u64,
+}
+
+/// A scope in a window and in the one before.
+pub(crate) struct InWindows {
+    pub(crate) id: ScopeId,
+    pub(crate) counts: Counts,
+    pub(crate) charged_before: u64,
+    pub(crate) first_ms: u64,
+    pub(crate) last_ms: u64,
+    /// What was charged in the window may be short by so much.
     pub(crate) short_by: u64,
 }
 
@@ -86,17 +98,46 @@ impl Sums {
 impl RedbLedger {
     /// The heaviest scopes of a window. It begins and ends with a whole hour of ledger time.
     pub(crate) fn top(&self, of: &TopOf<'_>) -> Result<Top> {
-        let kind = of.kind.unwrap_or(CALLER);
-        let wanted = |id: &ScopeId| of.only.is_empty() || of.only.contains(id);
+        let slots = self.slots_of(of.window_ns);
+        Ok(self.sums(of.kind.unwrap_or(CALLER), of.only, slots)?.top(of))
+    }
+
+    /// What every scope of a kind did in a window, and in the window of the same length before it.
+    pub(crate) fn in_windows(&self, kind: Option<&str>, window_ns: u64) -> Result<Vec<InWindows>> {
+        let kind = kind.unwrap_or(CALLER);
+        let now = self.slots_of(window_ns);
+        let before = now.start.saturating_sub(now.end - now.start)..now.start;
+        let oldest = self.activity.oldest(now.end.saturating_sub(1));
+        let before = self.sums(kind, &[], before.start.max(oldest)..before.end)?;
+        let Sums { scopes, absent } = self.sums(kind, &[], now)?;
+        let row = |sum: Sum| {
+            let Seen { id, counts, first_ms, last_ms, short } = sum.seen;
+            let short_by = absent.charged.saturating_sub(sum.covered.charged).saturating_add(short.charged);
+            let charged_before = before.scopes.get(&id).map_or(0, |sum| sum.seen.counts.charged);
+            InWindows { id, counts, charged_before, first_ms, last_ms, short_by }
+        };
+        Ok(scopes.into_values().map(row).collect())
+    }
+
+    /// The hours of a window that ends now, within the retention.
+    pub(super) fn slots_of(&self, window_ns: u64) -> Range<u32> {
+        let now_ns = self.time.ledger_ns();
+        let now_slot = slot_of(now_ns);
+        let oldest = slot_of(now_ns.saturating_sub(window_ns)).max(self.activity.oldest(now_slot));
+        oldest..now_slot.saturating_add(1)
+    }
+
+    /// What scopes of a kind did in these hours, all of them or only some.
+    fn sums(&self, kind: &str, only: &[ScopeId], of: Range<u32>) -> Result<Sums> {
+        let wanted = |id: &ScopeId| only.is_empty() || only.contains(id);
+        let oldest = of.start.min(of.end);
         // No hour goes from memory to the file meanwhile.
         let writer = self.activity.writer.lock();
-        let now_ns = self.time.ledger_ns();
-        let oldest = slot_of(now_ns.saturating_sub(of.window_ns)).max(self.activity.oldest(slot_of(now_ns)));
         let mut sums = Sums::default();
         let in_memory =
             self.activity.slots(|table| (table.entries().copied().collect(), table.dropped().to_vec()));
         let number = self.activity.known_kind(kind);
-        for (_, slot) in in_memory.range(oldest..) {
+        for (_, slot) in in_memory.range(oldest..of.end) {
             let absent = slot.absent.of(kind);
             sums.absent = sums.absent.plus(absent);
             for entry in slot.entries.iter().filter(|entry| Some(entry.kind) == number && wanted(&entry.id)) {
@@ -105,7 +146,7 @@ impl RedbLedger {
             }
         }
         self.db.read(|txn| {
-            let slots = rows::slots(&self.db, txn, oldest, writer.owned_from)?;
+            let slots = rows::slots(&self.db, txn, oldest, writer.owned_from.min(of.end))?;
             for (_, absent) in &slots {
                 sums.absent = sums.absent.plus(absent.of(kind));
             }
@@ -116,6 +157,6 @@ impl RedbLedger {
             };
             rows::of_kind(&self.db, txn, &slots, kind, visit)
         })?;
-        Ok(sums.top(of))
+        Ok(sums)
     }
 }

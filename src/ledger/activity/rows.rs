@@ -1,6 +1,7 @@
 //! What scopes did, in the file: a row for each hour, kind and scope, and one for each hour.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 
 use bincode::{Decode, Encode};
@@ -192,6 +193,28 @@ pub(super) fn of_kind(
         }
     }
     Ok(())
+}
+
+/// The counters of one scope in each of these hours that it has a row of.
+pub(super) fn of_scope(
+    db: &Db,
+    txn: &ReadTransaction,
+    slots: Range<u32>,
+    kind: &str,
+    id: ScopeId,
+) -> Result<Vec<Counts>> {
+    let table = match txn.open_table(ACTIVITY) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        other => other.map_err(db.error("open the activity"))?,
+    };
+    let mut found = Vec::new();
+    for slot in slots {
+        let row = table.get((slot, kind.as_bytes(), id)).map_err(db.error("read the activity"))?;
+        if let Some(row) = row {
+            found.push(seen(db.path(), id, row.value())?.counts);
+        }
+    }
+    Ok(found)
 }
 
 /// Visits every scope of an hour, with its kind.

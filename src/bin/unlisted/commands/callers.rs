@@ -1,4 +1,4 @@
-//! `unlisted callers`: the operator's door. Who is charged, misses or is deferred most?
+//! `unlisted callers`: the operator's door. Who is charged, misses or is deferred most, and who behaves like an enumerator?
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use unlisted::{Caller, CallerToken, Error, TopBy, TopCaller, TopQuery};
 
+use super::suspicious;
 use crate::error::CliError;
 use crate::output::{Out, grouped, parse_window, utc};
 use crate::session::Session;
@@ -17,6 +18,10 @@ pub struct Args {
     /// Which counter orders them.
     #[arg(long, value_enum, default_value_t = By::Charged)]
     by: By,
+    /// Order them by how much they behave like an enumerator: the score of tripwires met, and of novel numbers, their growth,
+    /// misses and deferred share. A caller with a leaked list of real numbers does not stand out by it.
+    #[arg(long, conflicts_with_all = ["by", "caller"])]
+    suspicious: bool,
     /// How far back, by whole hours: 90m, 24h or 7d.
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_window)]
     window: Duration,
@@ -108,6 +113,10 @@ impl Row {
 pub fn run(session: &Session, args: &Args) -> Result<(), CliError> {
     if args.caller.iter().any(String::is_empty) {
         return Err(Error::EmptyCaller.into());
+    }
+    if args.suspicious {
+        let inspector = session.open(&args.dir)?.inspector();
+        return suspicious::run(&inspector, args.window, args.origins.as_deref(), args.limit, args.json);
     }
     let by = TopBy::from(args.by);
     let mut query = TopQuery::new(by).window(args.window).limit(args.limit);

@@ -14,4 +14,6 @@ pub mod quota;
 pub mod stats;
 pub mod subject;
 pub mod suspend;
+mod suspicious;
+pub mod tripwires;
 pub mod update;

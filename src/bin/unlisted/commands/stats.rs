@@ -50,6 +50,7 @@ fn pairs(report: &Report) -> Vec<(&'static str, String)> {
         ("listings", grouped(stats.listings)),
         ("with an opt-in", grouped(stats.opted_in)),
         ("removals remembered", grouped(stats.removed)),
+        ("tripwires", grouped(stats.tripwires)),
         ("segments", grouped(stats.segments as u64)),
         ("changes not folded", grouped(stats.delta as u64)),
         ("segment files", bytes(stats.segment_bytes)),
