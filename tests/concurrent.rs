@@ -183,7 +183,7 @@ fn of_many_threads_that_share_commits_the_newest_version_wins() {
             let found = common::ask(index, purpose, &all);
             for ((number, account), (version, candidates)) in &newest {
                 let shown = found.contains(&(*number as usize, AccountId::from(*account)));
-                let agreed = |opt_ins: &OptIns| opt_ins.allows(purpose) == shown;
+                let agreed = |opt_ins: &OptIns| common::is_shown(*opt_ins, purpose) == shown;
                 assert!(candidates.iter().any(agreed), "number {number}, account {account}, version {version}");
             }
         }

@@ -234,7 +234,7 @@ fn model(seed: u64, end: u64) -> Model {
 }
 
 fn answers(model: &Model, purpose: Purpose) -> Vec<(usize, AccountId)> {
-    let shown = model.iter().filter(|(_, opt_ins)| opt_ins.allows(purpose));
+    let shown = model.iter().filter(|(_, opt_ins)| common::is_shown(**opt_ins, purpose));
     shown.map(|((number, account), _)| (*number as usize, AccountId::from(*account))).collect()
 }
 

@@ -94,8 +94,7 @@ impl Model {
     }
 
     fn answers(&self, purpose: Purpose) -> Vec<(usize, AccountId)> {
-        // Whoever asks here has no number of its own, so that a mutual audience never has it.
-        let is_shown = |o: OptIns| o.allows(purpose) && !o.contains(OptIns::MUTUAL);
+        let is_shown = |opt_ins| common::is_shown(opt_ins, purpose);
         let shown = self.listings.iter().filter(|(_, state)| state.opt_ins.is_some_and(is_shown));
         shown.map(|((number, account), _)| (*number as usize, AccountId::from(*account))).collect()
     }

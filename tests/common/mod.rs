@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use unlisted::{
-    AccountId, Caller, Index, ManualClock, Match, Options, PhoneHash, Purpose, Quota, QuotaPolicy, Secret,
+    AccountId, Caller, Index, ManualClock, Match, OptIns, Options, PhoneHash, Purpose, Quota, QuotaPolicy, Secret,
 };
 
 /// A wall-clock time to begin with: November 2026.
@@ -46,6 +46,11 @@ pub fn number(i: u64) -> PhoneHash {
     bytes[..8].copy_from_slice(&i.to_be_bytes());
     bytes[8] = 1;
     PhoneHash::from_bytes(bytes)
+}
+
+/// Is a listing shown to a caller that has no number of its own, and so is nobody's contact?
+pub fn is_shown(opt_ins: OptIns, purpose: Purpose) -> bool {
+    opt_ins.allows(purpose) && !opt_ins.contains(OptIns::MUTUAL)
 }
 
 /// Matches of one lookup as (position, account).

@@ -58,8 +58,10 @@ impl Listings {
     /// Accounts that a number shows for a purpose.
     fn shown(&self, number: u64, purpose: Purpose) -> impl Iterator<Item = u64> {
         let rows = self.rows.range((number, 0)..=(number, u64::MAX));
-        rows.filter(move |(_, (opt_ins, _))| opt_ins.is_some_and(|opt_ins| opt_ins.allows(purpose)))
-            .map(|((_, of), _)| *of)
+        rows.filter(move |(_, (opt_ins, _))| {
+            opt_ins.is_some_and(|opt_ins| crate::common::is_shown(opt_ins, purpose))
+        })
+        .map(|((_, of), _)| *of)
     }
 
     /// Is this what a lookup of these numbers must say?
