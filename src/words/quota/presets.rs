@@ -66,13 +66,14 @@ impl QuotaPolicy {
         policy(quota(50_000, 6), None, None)
     }
 
-    /// For services where being found is delicate and users are at most some hundred thousand: health, dating, banking.
+    /// For services where being found is delicate and users are at most some ten thousand: health, dating, banking.
     ///
     /// - A caller: 1,000, which is an address book of 600 with room; 2 an hour, 48 a day, more than anybody meets.
     /// - A network: 10,000, the first sync of 16 such address books or of 100 small ones at the same time; 100 an hour.
-    /// - Everyone: 1,000,000, for a day on which many come; 10,000 an hour, 400 full address books a day. So the 17 million
-    ///   numbers that were matched at Twitter in two months (2019) are out of reach for a crowd of any size. The price:
-    ///   such a crowd can use the budget up and keep others waiting.
+    /// - Everyone: 1,000,000, for a day on which many come; 10,000 an hour, 400 full address books a day, which carries some
+    ///   40,000 users whose address books are paid anew every 60 days. So the 17 million numbers that were matched at Twitter
+    ///   in two months (2019) are out of reach for a crowd of any size. The price: such a crowd can use the budget up and
+    ///   keep others waiting.
     ///
     /// ```
     /// use unlisted::{Quota, QuotaPolicy};

@@ -54,7 +54,7 @@ impl<'a> Crowd<'a> {
         for account in some {
             let Some(member) = self.members.get_mut(account) else { continue };
             let due = self.plan.due(account as u64, hours);
-            if member.is_used_up || due <= member.answered {
+            if member.is_used_up || due <= member.answered || !self.plan.is_turn(account as u64, hours) {
                 continue;
             }
             let before = member.answered;

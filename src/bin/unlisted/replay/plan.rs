@@ -9,8 +9,8 @@ use crate::error::CliError;
 pub const NONE: &str = "none";
 /// What a scenario is run under.
 pub const PROTECTIONS: [&str; 6] = [NONE, "signal", "default", "strict", "messenger", "social"];
-/// A slow account asks every so many hours.
-const SLOW_EVERY_HOURS: u64 = 6;
+/// An account asks once in so many hours, in turn with the others; all of them at the end. A few ask every hour.
+const EVERY_HOURS: u64 = 12;
 
 /// How large a replay is.
 #[derive(Clone, Copy)]
@@ -68,12 +68,15 @@ impl Plan {
         match self.scenario.conduct {
             Conduct::Once if account * all / self.accounts < hours => self.per_account,
             Conduct::Once => 0,
-            Conduct::Slow => {
-                let hours = hours / SLOW_EVERY_HOURS * SLOW_EVERY_HOURS;
-                share(hours).min(self.slow_share() * hours / 100)
-            }
+            Conduct::Slow => share(hours).min(self.slow_share() * hours / 100),
             Conduct::Steady | Conduct::Hopping | Conduct::Crashing { .. } => share(hours),
         }
+    }
+
+    /// Is it the turn of an account when so many hours have passed?
+    pub fn is_turn(&self, account: u64, hours: u64) -> bool {
+        let in_turn = self.accounts > EVERY_HOURS && self.scenario.conduct != Conduct::Once;
+        !in_turn || (account + hours).is_multiple_of(EVERY_HOURS) || hours == self.hours()
     }
 
     /// Hundredths of a number that a slow account asks in an hour.
@@ -104,7 +107,7 @@ impl Plan {
         self.policy.everyone().map_or(all, |quota| everyone(quota).min(all))
     }
 
-    /// Is this part of what a run tells to be multiplied by?
+    /// A count of the simulated size, at the full one.
     pub fn full(&self, count: u64) -> u64 {
         count.saturating_mul(self.factor)
     }

@@ -95,7 +95,7 @@ impl Report<'_> {
             answered: run.answered,
             closed_form: run.plan.full(run.plan.at_most()),
             disclosed: run.total(),
-            disclosed_share: share.map(|share| rounded(share, 6)),
+            disclosed_share: share.map(|share| rounded(share, 9)),
             days: run.days_to(WANTED).map(|days| rounded(days, 1)),
             honest_lookups: run.honest.lookups,
             honest_deferred_share: rounded(run.honest.share(), 6),
