@@ -22,7 +22,7 @@ fn a_backup_restores_with_empty_budgets_and_what_was_paid_for() {
             && text.ends_with("0 files with 0 B unchanged\n")
     );
 
-    let restored = world.json(&["restore", "backup", "restored", "--json"]);
+    let restored = world.json(&["restore", "backup/", "restored/", "--json"]);
     assert_eq!(restored, json!({"snapshot_version": 1, "watermark": null, "exhausted": true}));
     fs::rename(world.path("index"), world.path("old")).unwrap();
     fs::rename(world.path("restored"), world.path("index")).unwrap();

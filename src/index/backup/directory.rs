@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::super::Inner;
 use super::super::segments::{self, LiveSegment};
 use super::manifest::{FileRow, Kind, Manifest, NAME, segment_digest};
-use super::moment::Moment;
+use super::moment::Databases;
 use super::{BackupMode, BackupReport};
 use crate::disclosures::HeldFile;
 use crate::disk::{self, DirLock, Disk, MappedFile};
@@ -39,11 +39,12 @@ struct Target {
 impl Inner {
     pub(super) fn backup_into(&self, dir: &Path, mode: BackupMode) -> Result<BackupReport> {
         let mut target = Target::open(dir, self.index_id(), mode)?;
-        let (moment, placed) = self.moment(|segments| target.place_segments(segments))?;
+        let (moment, databases, placed) = self.moment(|segments| target.place_segments(segments))?;
         let mut files = Vec::with_capacity(placed.len() + 4);
         for kind in [Kind::Index, Kind::Ledger] {
-            files.push(target.copy_database(&moment, kind)?);
+            files.push(target.copy_database(&databases, kind)?);
         }
+        drop(databases);
         for (segment, row, is_there) in placed {
             if !is_there {
                 target.copy_segment(&segment, &row)?;
@@ -154,14 +155,14 @@ impl Target {
         Ok(())
     }
 
-    fn copy_database(&mut self, moment: &Moment, kind: Kind) -> Result<FileRow> {
+    fn copy_database(&mut self, databases: &Databases, kind: Kind) -> Result<FileRow> {
         let (stem, name) = match kind {
             Kind::Index => ("index", store::FILE_NAME),
             _ => ("ledger", ledger::FILE_NAME),
         };
         let stored = format!("{stem}-{}.redb", self.number);
         let temporary = self.dir.join(format!("{stored}.tmp"));
-        moment.copy_database(kind, &temporary)?;
+        databases.copy(kind, &temporary)?;
         let copied = disk::digest_file(&temporary)?;
         Disk::Real.rename(&temporary, &self.dir.join(&stored))?;
         self.report.count_copied(copied.len);

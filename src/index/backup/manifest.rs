@@ -263,6 +263,21 @@ mod tests {
         }
     }
 
+    /// As `docs/FORMAT.md` says, put together by hand.
+    #[test]
+    fn a_manifest_is_pinned_byte_by_byte() {
+        let numbers = [3, 4, 5, 6, 7, 3, 2].map(u64::to_le_bytes);
+        let head =
+            [&b"UNLSTBAK\x01\0\0\0\0\0\0\0"[..], &[1; 16], &[2; 16], numbers.as_flattened(), b"at"].concat();
+        let (len, digest) = (9_u64.to_le_bytes(), (u128::MAX / 3).to_le_bytes());
+        let index = [&[0, 12, 10, 0][..], &len, &digest, b"index-7.redb", b"index.redb"].concat();
+        let ledger = [&[1, 13, 11, 0][..], &len, &digest, b"ledger-7.redb", b"ledger.redb"].concat();
+        let bytes = manifest(databases()).encode();
+        let (summed, sum) = bytes.split_last_chunk::<8>().unwrap();
+        assert_eq!(summed, [head, index, ledger].concat());
+        assert_eq!(*sum, xxh3_64(summed).to_le_bytes());
+    }
+
     #[test]
     fn names_that_lead_elsewhere_and_missing_databases_are_damage() {
         let names = ["../x.seg", "/x.seg", "a/b.seg", ".x.seg", "x", "", "index.redb"];

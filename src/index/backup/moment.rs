@@ -22,9 +22,13 @@ pub(super) struct Moment {
     pub(super) state: State,
     pub(super) ledger_commits: u64,
     pub(super) wall_ms: u64,
+    pub(super) disclosures: Held,
+}
+
+/// Both databases at a moment. To be dropped once they are copied: until then their files cannot use old pages again.
+pub(super) struct Databases {
     index: Snapshot,
     ledger: Snapshot,
-    pub(super) disclosures: Held,
 }
 
 impl Inner {
@@ -32,7 +36,7 @@ impl Inner {
     pub(super) fn moment<T>(
         &self,
         with_segments: impl FnOnce(&[Arc<LiveSegment>]) -> Result<T>,
-    ) -> Result<(Moment, T)> {
+    ) -> Result<(Moment, Databases, T)> {
         // What is in memory only is not in the copy: numbers that were paid for would have to be paid again.
         self.ledger.write_novelty()?;
         self.ledger.write_activity()?;
@@ -50,13 +54,14 @@ impl Inner {
         // Last: everything that was shown by then is recorded, and the mark in the index is not ahead of the log.
         let disclosures = self.disclosures.hold()?;
         let wall_ms = self.clock.wall_ms();
-        Ok((Moment { state, ledger_commits: of_ledger.commits, wall_ms, index, ledger, disclosures }, done))
+        let moment = Moment { state, ledger_commits: of_ledger.commits, wall_ms, disclosures };
+        Ok((moment, Databases { index, ledger }, done))
     }
 }
 
-impl Moment {
-    /// Copies a database into a new file, durably.
-    pub(super) fn copy_database(&self, kind: Kind, to: &Path) -> Result<()> {
+impl Databases {
+    /// Copies one into a new file, durably.
+    pub(super) fn copy(&self, kind: Kind, to: &Path) -> Result<()> {
         Disk::Real.remove_file(to)?;
         let options = DbOptions { disk: Disk::Real, cache_bytes: CACHE_BYTES, check: false };
         match kind {
@@ -64,7 +69,9 @@ impl Moment {
             _ => ledger::copy(&self.ledger, to, options),
         }
     }
+}
 
+impl Moment {
     pub(super) fn manifest(&self, number: u64, files: Vec<FileRow>) -> Manifest {
         let State { index_id, ledger_id, snapshot_version, epoch, watermark, .. } = self.state.clone();
         let (ledger_commits, wall_ms) = (self.ledger_commits, self.wall_ms);

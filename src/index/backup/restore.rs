@@ -76,7 +76,9 @@ fn check_is_free(dir: &Path) -> Result<()> {
 impl Staging {
     /// A folder beside `dir`. What an interrupted restore left there goes.
     fn create(dir: &Path) -> Result<Self> {
-        let mut name = dir.as_os_str().to_owned();
+        // Without a separator at its end, which would put the one into the other.
+        let whole: PathBuf = std::path::absolute(dir).map_err(Error::io("look for", dir))?.components().collect();
+        let mut name = whole.into_os_string();
         name.push(".restoring");
         let path = PathBuf::from(name);
         if path.try_exists().map_err(Error::io("look for", &path))? {

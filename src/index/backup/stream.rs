@@ -22,14 +22,15 @@ impl Inner {
     pub(super) fn backup_to(&self, to: impl Write) -> Result<BackupReport> {
         // The databases are copied first: the manifest, which goes before them, has their lengths.
         let folder = TemporaryFolder::create(&Disk::Real, &self.dir, FOLDER_PREFIX)?;
-        let (moment, segments) = self.moment(|segments| Ok(segments.to_vec()))?;
+        let (moment, databases, segments) = self.moment(|segments| Ok(segments.to_vec()))?;
         let mut files = Vec::new();
         for (kind, name) in [(Kind::Index, store::FILE_NAME), (Kind::Ledger, ledger::FILE_NAME)] {
             let path = folder.path().join(name);
-            moment.copy_database(kind, &path)?;
+            databases.copy(kind, &path)?;
             let disk::Copied { len, digest } = disk::digest_file(&path)?;
             files.push(FileRow { kind, stored: name.to_owned(), name: name.to_owned(), len, digest });
         }
+        drop(databases);
         files.extend(segments.iter().map(|segment| segment.row(segment.file_name())));
         for file in &moment.disclosures.files {
             let disk::Copied { len, digest } = disk::digest(&file.bytes()?);
