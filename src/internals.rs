@@ -8,6 +8,7 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::disclosures::{DisclosureLog, DisclosureSync, Filter, Folder, Group, Origins};
+use crate::disk::Disk;
 use crate::segment::builder::{Input, build, shape_for};
 use crate::segment::keys::KeyRange;
 use crate::segment::layout::{PAGE_LEN, footer, page_sum};
@@ -15,6 +16,7 @@ use crate::segment::line;
 use crate::segment::reader::Segment;
 use crate::words::{AccountId, Entry, Error, Key, KeyRing, PhoneHash, Purpose, Secret, Stamp};
 
+pub use crate::disk::sim::{Fault, Moment, SimDisk, Watch};
 pub use crate::index::raw::{PreparedCaller, PreparedKeys};
 pub use crate::ledger::LedgerSizes;
 pub use crate::words::prf::Prf;
@@ -235,7 +237,7 @@ impl RawDisclosures {
     /// # Errors
     /// What the disk says.
     pub fn create(dir: &Path, index_id: [u8; 16], sync: DisclosureSync) -> Result<Self, Error> {
-        let folder = || Folder::of(dir, index_id);
+        let folder = || Folder::of(&Disk::Real, dir, index_id);
         let mark = DisclosureLog::create(&folder())?;
         DisclosureLog::open(folder(), mark, sync, Duration::from_secs(u64::from(u32::MAX))).map(Self)
     }

@@ -55,18 +55,18 @@ pub use activity::{TopBy, TripwireOdds};
 pub use disclosures::DisclosureSync;
 pub use index::{
     Budget, CallerSignals, CallerToken, CompactionReport, Disclosure, DisclosureQuery, Disclosures, Discovery,
-    EraseReport, Event, Exposure, FoldReport, ImportProgress, ImportReport, Importer, Index, Inspector, Match,
-    Memory, NumberState, Options, Reply, ScopeBudget, SignalQuery, Standing, Stats, Subject, TopCaller,
-    TopCallers, TopQuery, UpdateBatch, UpdateReport, VerifyReport,
+    EraseReport, Event, Exposure, FoldReport, ImportProgress, ImportReport, Importer, Index, Inspector,
+    LookupOptions, Match, Memory, NumberState, Options, Reply, ScopeBudget, SignalQuery, Standing, Stats, Subject,
+    TopCaller, TopCallers, TopQuery, UpdateBatch, UpdateReport, VerifyReport,
 };
 pub use phone::{E164, E164Error};
 #[cfg(feature = "national")]
 pub use phone::{NationalError, parse_national};
 pub use words::{
-    AccountId, Caller, Clock, Damage, Domain, EmailError, Error, Listing, ManualClock, OptIns, Origin,
-    OriginError, ParseAccountError, ParseQuotaError, PhoneHash, PhoneHashError, Purpose, Quota, QuotaOverride,
-    QuotaPolicy, Result, Secret, SecretError, Suspension, SystemClock, TripwireAction, TripwirePolicy,
-    UnknownPurpose, Version, VersionError,
+    AccountId, Caller, Clock, Damage, DisclosureMode, Domain, EmailError, Error, Listing, ManualClock, OptIns,
+    Origin, OriginError, ParseAccountError, ParseQuotaError, PhoneHash, PhoneHashError, Purpose, Quota,
+    QuotaOverride, QuotaPolicy, Result, Secret, SecretError, Suspension, SystemClock, TripwireAction,
+    TripwirePolicy, UnknownMode, UnknownPurpose, Version, VersionError,
 };
 
 /// What benchmarks and fuzz targets of this crate reach past the public interface. No promise holds for it.

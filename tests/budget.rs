@@ -33,7 +33,7 @@ fn a_short_budget_answers_a_prefix_and_defers_the_rest() {
     let index = open(dir.path(), &clock, QuotaPolicy::of_caller(quota("10/60")));
     index
         .update(|batch| {
-            (0..40).try_for_each(|i| batch.put(common::number(i), AccountId::from(i), OptIns::all(), 1))
+            (0..40).try_for_each(|i| batch.put(common::number(i), AccountId::from(i), OptIns::ALL_PURPOSES, 1))
         })
         .unwrap();
     // Positions 0-5, then duplicates of them, then new numbers.

@@ -9,6 +9,10 @@ mod failures;
 mod import;
 #[path = "cli/levers.rs"]
 mod levers;
+#[path = "cli/modes.rs"]
+mod modes;
+#[path = "cli/replay.rs"]
+mod replay;
 #[path = "cli/support.rs"]
 mod support;
 #[path = "cli/tripwires.rs"]
@@ -55,6 +59,7 @@ fn version_and_help() {
         "callers",
         "tripwires",
         "demo",
+        "replay",
     ] {
         assert!(help.contains(&format!("\n  {name} ")), "{help}");
         assert!(world.ok(&[name, "--help"]).contains("Usage: unlisted"));

@@ -16,7 +16,7 @@ const STEADY: u64 = 4_000;
 const FLIPPING: u64 = 64;
 
 fn steady(i: u64) -> Listing {
-    let opt_ins = if i.is_multiple_of(2) { OptIns::all() } else { OptIns::empty() };
+    let opt_ins = if i.is_multiple_of(2) { OptIns::ALL_PURPOSES } else { OptIns::empty() };
     Listing { hash: common::number(i), account: AccountId::from(i), opt_ins, version: Version::new(1).unwrap() }
 }
 
@@ -225,7 +225,7 @@ fn a_batch_that_is_refused_takes_no_other_of_its_group_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let options = || common::options(&common::clock());
     let index = Index::open(dir.path(), options()).unwrap();
-    let listed = |i| Listing { opt_ins: OptIns::all(), ..steady(i) };
+    let listed = |i| Listing { opt_ins: OptIns::ALL_PURPOSES, ..steady(i) };
     index.import((0..THREADS * EACH).map(listed)).unwrap();
     drop(index);
     let index = Index::open(dir.path(), options().max_bytes(1)).unwrap();
@@ -240,7 +240,7 @@ fn a_batch_that_is_refused_takes_no_other_of_its_group_with_it() {
                         let refused = index.update(|batch| {
                             batch.put(row.hash, row.account, OptIns::empty(), 2)?;
                             batch.watermark("refused")?;
-                            batch.put(common::number(7_000_000 + i), row.account, OptIns::all(), 2)
+                            batch.put(common::number(7_000_000 + i), row.account, OptIns::ALL_PURPOSES, 2)
                         });
                         assert!(matches!(refused, Err(Error::SizeLimit { .. })), "{refused:?}");
                     } else {
@@ -278,13 +278,13 @@ fn who_lists_makes_room_in_memory_and_opt_outs_go_past_the_bound() {
             .unwrap()
     };
     for first in (0..4_000).step_by(400) {
-        update(first, OptIns::all(), 1);
+        update(first, OptIns::ALL_PURPOSES, 1);
         assert!(index.stats().unwrap().delta < 1_400);
     }
     for first in (0..4_000).step_by(400) {
         update(first, OptIns::empty(), 2);
     }
     assert!(index.stats().unwrap().delta >= 4_000);
-    update(4_000, OptIns::all(), 1);
+    update(4_000, OptIns::ALL_PURPOSES, 1);
     assert_eq!((index.stats().unwrap().delta, index.stats().unwrap().opted_in), (400, 400));
 }

@@ -15,7 +15,7 @@ fn closed_index(count: u64) -> tempfile::TempDir {
     index
         .update(|batch| {
             (0..count).try_for_each(|i| {
-                let opt_ins = if i % 2 == 0 { OptIns::all() } else { OptIns::empty() };
+                let opt_ins = if i % 2 == 0 { OptIns::ALL_PURPOSES } else { OptIns::empty() };
                 batch.put(common::number(i), AccountId::from(i), opt_ins, 1)
             })
         })
@@ -140,7 +140,9 @@ fn damaged_and_cut_databases_give_an_error_or_the_right_answer() {
     index
         .update(|batch| {
             let shown = (1..50).step_by(2);
-            shown.into_iter().try_for_each(|i| batch.put(common::number(i), AccountId::from(i), OptIns::all(), 2))
+            shown
+                .into_iter()
+                .try_for_each(|i| batch.put(common::number(i), AccountId::from(i), OptIns::ALL_PURPOSES, 2))
         })
         .unwrap();
     drop(index);
@@ -200,11 +202,12 @@ fn options_and_updates_out_of_range_are_told_and_change_nothing() {
     }
     let index = Index::open(dir.path(), options().max_update(3)).unwrap();
     let (hash, account) = (common::number(1), AccountId::from(1));
-    let too_many = index.update(|batch| (0..4).try_for_each(|v| batch.put(hash, account, OptIns::all(), v)));
+    let too_many =
+        index.update(|batch| (0..4).try_for_each(|v| batch.put(hash, account, OptIns::ALL_PURPOSES, v)));
     assert!(matches!(too_many, Err(Error::UpdateTooLarge { limit: 3, .. })));
     let too_new = index.update(|batch| {
-        batch.put(hash, account, OptIns::all(), 1)?;
-        batch.put(hash, account, OptIns::all(), 1 << 56)
+        batch.put(hash, account, OptIns::ALL_PURPOSES, 1)?;
+        batch.put(hash, account, OptIns::ALL_PURPOSES, 1 << 56)
     });
     assert!(matches!(too_new, Err(Error::Version(_))));
     let long = index.update(|batch| batch.watermark([0; 5_000]));
@@ -219,13 +222,17 @@ fn a_full_index_still_takes_opt_outs_removals_and_erasures() {
         index.update(|batch| batch.put(common::number(i), AccountId::from(i), opt_ins, 5))
     };
     let index = reopen(dir.path()).unwrap();
-    (0..3).for_each(|i| assert_eq!(put(&index, i, OptIns::all()).unwrap().applied, 1));
+    (0..3).for_each(|i| assert_eq!(put(&index, i, OptIns::ALL_PURPOSES).unwrap().applied, 1));
     drop(index);
     let index = Index::open(dir.path(), common::options(&common::clock()).max_bytes(1)).unwrap();
     assert!(matches!(put(&index, 9, OptIns::SEARCH), Err(Error::SizeLimit { limit_bytes: 1, .. })));
     assert!(matches!(index.importer(), Err(Error::SizeLimit { .. })));
     let more = index.set_opt_ins(common::number(0), AccountId::from(0), OptIns::SEARCH, 6).unwrap();
     assert_eq!(more.applied, 1, "giving up an opt-in is no growth");
+    let narrower = OptIns::SEARCH | OptIns::MUTUAL;
+    assert_eq!(index.set_opt_ins(common::number(2), AccountId::from(2), narrower, 6).unwrap().applied, 1);
+    let wider = index.set_opt_ins(common::number(2), AccountId::from(2), OptIns::SEARCH, 7);
+    assert!(matches!(wider, Err(Error::SizeLimit { .. })), "an audience of everyone is growth");
     index.update(|batch| batch.remove(common::number(1), AccountId::from(1), 6)).unwrap();
     assert_eq!(index.erase_account(AccountId::from(2)).unwrap().removed, 1);
     let all: Vec<PhoneHash> = (0..3).map(common::number).collect();
@@ -241,7 +248,7 @@ fn the_watermark_is_stored_with_its_batch() {
     let put = |watermark: &str, version| {
         index.update(|batch| {
             batch.watermark(watermark)?;
-            batch.put(common::number(1), AccountId::from(1), OptIns::all(), version)
+            batch.put(common::number(1), AccountId::from(1), OptIns::ALL_PURPOSES, version)
         })
     };
     put("offset 1", 1).unwrap();

@@ -210,7 +210,10 @@ fn an_index_of_version_2_opens_and_answers_as_it_did() {
 
     // An older change stays stale, a newer one is taken, and a fold carries all of it on.
     let update = |account: u64, version| {
-        index.set_opt_ins(number(account), AccountId::from(account), OptIns::all(), version).unwrap().applied
+        index
+            .set_opt_ins(number(account), AccountId::from(account), OptIns::ALL_PURPOSES, version)
+            .unwrap()
+            .applied
     };
     assert_eq!((update(9, 9), update(55, 15), update(55, 21)), (0, 0, 1));
     assert_eq!(index.fold().unwrap().ranges, 1);

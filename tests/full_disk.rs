@@ -34,7 +34,8 @@ fn child() {
 
 fn put(index: &Index, first: u64) -> Result<unlisted::UpdateReport, Error> {
     index.update(|batch| {
-        (first..first + 500).try_for_each(|i| batch.put(common::number(i), AccountId::from(i), OptIns::all(), 1))
+        (first..first + 500)
+            .try_for_each(|i| batch.put(common::number(i), AccountId::from(i), OptIns::ALL_PURPOSES, 1))
     })
 }
 
@@ -85,7 +86,7 @@ fn fill_the_index_together(index: &Index) {
 
 fn fill_the_ledger(index: &Index) {
     let known = common::number(1);
-    index.update(|batch| batch.put(known, AccountId::from(1), OptIns::all(), 1)).unwrap();
+    index.update(|batch| batch.put(known, AccountId::from(1), OptIns::ALL_PURPOSES, 1)).unwrap();
     let ask = |caller: u64| index.lookup(&Caller::new(format!("caller-{caller}")), Purpose::Search, &[known]);
     let error = (0..).find_map(|caller| ask(caller).err()).unwrap();
     assert!(matches!(error, Error::Database { .. }), "{error}");

@@ -166,7 +166,7 @@ fn address_books_get_the_oracles_answers_before_and_after_everything() {
     });
     assert_eq!(again.unwrap().applied, 0);
     // One listing opts out under a newer version and comes back, for everything, under one newer still.
-    let everyone = [(OptIns::empty(), 10_000), (OptIns::all(), 10_001)];
+    let everyone = [(OptIns::empty(), 10_000), (OptIns::ALL_PURPOSES, 10_001)];
     for (opt_ins, version) in everyone {
         let change = |row: &Listing| index.set_opt_ins(row.hash, row.account, opt_ins, version).unwrap();
         assert_eq!(change(&rows[0]).applied, 1);
@@ -208,7 +208,7 @@ fn child_that_is_killed() {
         let listing = |i: u64| Listing {
             hash: common::number(round * 1_000 + i),
             account: AccountId::from(i),
-            opt_ins: OptIns::all(),
+            opt_ins: OptIns::ALL_PURPOSES,
             version: Version::new(round).unwrap(),
         };
         index.import((0..500).map(listing)).unwrap();

@@ -51,7 +51,7 @@ fn presets_are_tighter_than_the_default_and_take_an_address_book_at_once() {
     for name in ["strict", "messenger", "social"] {
         let policy = QuotaPolicy::preset(name).unwrap();
         let [own, standard] = [&policy, &default].map(|policy| policy.origin("network").unwrap());
-        assert!(policy.caller().burst() > 600 && own.burst() >= 10 * policy.caller().burst(), "{name}");
+        assert!(policy.caller().burst() > 600 && own.burst() >= 4 * policy.caller().burst(), "{name}");
         assert!(
             learned(policy.caller()) < learned(default.caller()) && learned(own) < learned(standard),
             "{name}"

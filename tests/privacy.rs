@@ -8,25 +8,30 @@ use std::time::Duration;
 
 use unlisted::{AccountId, Caller, Error, Index, OptIns, Options, Origin, PhoneHash, Purpose, Reply, Secret};
 
-/// Numbers that must look alike: never listed, removed, listed without opt-ins, listed for everything else.
+/// Numbers that must look alike: never listed, removed, listed without opt-ins, listed for everything else, or for others.
 const ABSENT: u64 = 1_000;
 const REMOVED: u64 = 1;
 const HIDDEN: u64 = 2;
 const OTHER_PURPOSE: u64 = 3;
 const SHOWN: u64 = 4;
+/// Listed for contacts of its account, of whom the caller is none.
+const MUTUAL: u64 = 5;
+/// The caller's own number.
+const OWN: u64 = 2_000;
 
 fn fill(index: &Index, purpose: Purpose) {
-    let others = OptIns::all() - OptIns::from(purpose);
+    let others = OptIns::ALL_PURPOSES - OptIns::from(purpose);
     index
         .update(|batch| {
             for i in 0..200 {
-                batch.put(common::number(10_000 + i), AccountId::from(i), OptIns::all(), 1)?;
+                batch.put(common::number(10_000 + i), AccountId::from(i), OptIns::ALL_PURPOSES, 1)?;
             }
-            batch.put(common::number(REMOVED), AccountId::from(71), OptIns::all(), 1)?;
+            batch.put(common::number(REMOVED), AccountId::from(71), OptIns::ALL_PURPOSES, 1)?;
             batch.remove(common::number(REMOVED), AccountId::from(71), 2)?;
             batch.put(common::number(HIDDEN), AccountId::from(72), OptIns::empty(), 1)?;
             batch.put(common::number(OTHER_PURPOSE), AccountId::from(73), others, 1)?;
-            batch.put(common::number(SHOWN), AccountId::from(74), OptIns::all(), 1)
+            batch.put(common::number(MUTUAL), AccountId::from(75), OptIns::from(purpose) | OptIns::MUTUAL, 1)?;
+            batch.put(common::number(SHOWN), AccountId::from(74), OptIns::ALL_PURPOSES, 1)
         })
         .unwrap();
 }
@@ -110,7 +115,10 @@ fn outcome(number: u64, purpose: Purpose, fold: bool) -> Outcome {
     if fold {
         index.fold().unwrap();
     }
-    let caller = Caller::new("user-7").via(Origin::network("198.51.100.7".parse().unwrap()));
+    let network = Origin::network("198.51.100.7".parse().unwrap());
+    let caller = Caller::new("user-7").via(network).own_number(common::number(OWN));
+    // The account of the mutual listing asks too, for somebody else.
+    index.lookup(&Caller::of_account(AccountId::from(75)), purpose, &[common::number(OWN + 1)]).unwrap();
     let reply = index.lookup(&caller, purpose, &[common::number(number)]).unwrap();
     drop(index);
     let mut rows = ledger_rows(dir.path());
@@ -123,7 +131,7 @@ fn hidden_removed_and_absent_are_the_same_for_every_purpose() {
     for purpose in Purpose::ALL {
         for fold in [false, true] {
             let absent = outcome(ABSENT, purpose, fold);
-            for like_absent in [REMOVED, HIDDEN, OTHER_PURPOSE] {
+            for like_absent in [REMOVED, HIDDEN, OTHER_PURPOSE, MUTUAL] {
                 assert_eq!(outcome(like_absent, purpose, fold), absent, "{purpose}, folded: {fold}");
             }
             // The comparison can fail: a listing that agreed is told apart.
@@ -170,7 +178,7 @@ fn nothing_that_names_a_number_a_caller_or_an_origin_reaches_the_disk() {
         .via(Origin::network("203.0.113.77".parse().unwrap()))
         .via(Origin::named("device", "device-with-a-name").unwrap());
     let account = AccountId::from_bytes(*b"account-in-clear");
-    index.update(|batch| batch.put(hash, account, OptIns::all(), 1)).unwrap();
+    index.update(|batch| batch.put(hash, account, OptIns::ALL_PURPOSES, 1)).unwrap();
     index.lookup(&caller, Purpose::Search, &[hash]).unwrap();
     index.fold().unwrap();
     index.lookup(&caller, Purpose::Payments, &[hash]).unwrap();
@@ -221,9 +229,10 @@ fn a_late_older_update_never_undoes_an_opt_out() {
     };
     let (hash, account) = (common::number(1), AccountId::from(1));
     let index = open();
-    index.update(|batch| batch.put(hash, account, OptIns::all(), 5)).unwrap();
+    index.update(|batch| batch.put(hash, account, OptIns::ALL_PURPOSES, 5)).unwrap();
     index.update(|batch| batch.remove(hash, account, 9)).unwrap();
-    let late = |index: &Index| index.update(|batch| batch.put(hash, account, OptIns::all(), 8)).unwrap().stale;
+    let late =
+        |index: &Index| index.update(|batch| batch.put(hash, account, OptIns::ALL_PURPOSES, 8)).unwrap().stale;
     assert_eq!(late(&index), 1);
     index.fold().unwrap();
     assert_eq!(late(&index), 1);
@@ -244,6 +253,6 @@ fn an_opt_out_that_overtakes_its_listing_wins() {
     let index = common::open(dir.path(), &common::clock());
     let (hash, account) = (common::number(1), AccountId::from(1));
     index.set_opt_ins(hash, account, OptIns::empty(), 7).unwrap();
-    assert_eq!(index.update(|batch| batch.put(hash, account, OptIns::all(), 6)).unwrap().stale, 1);
+    assert_eq!(index.update(|batch| batch.put(hash, account, OptIns::ALL_PURPOSES, 6)).unwrap().stale, 1);
     assert!(common::ask(&index, Purpose::Search, &[hash]).is_empty());
 }

@@ -21,7 +21,7 @@ const BUCKETS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("buck
 /// The files of a small index, by name: some listings in a segment, some in the delta, a spent bucket.
 static TEMPLATE: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
     let dir = scratch::folder();
-    let index = scratch::open(dir.path(), options());
+    let index = Index::open(dir.path(), options()).expect("the index opens");
     put(&index, 0..6);
     index.fold().expect("the fold ends");
     put(&index, 4..9);
@@ -54,7 +54,7 @@ fn put(index: &Index, numbers: std::ops::Range<u64>) {
     let fill = |batch: &mut unlisted::UpdateBatch| {
         numbers.clone().try_for_each(|i| match i % 4 {
             3 => batch.remove(hash(i), AccountId::from(i), 10 + i),
-            _ => batch.put(hash(i), AccountId::from(i), OptIns::all(), 10 + i),
+            _ => batch.put(hash(i), AccountId::from(i), OptIns::ALL_PURPOSES, 10 + i),
         })
     };
     index.update(fill).expect("the update is taken");

@@ -103,10 +103,10 @@ fn policy(input: &mut Input<'_>) -> QuotaPolicy {
 pub fn ledger_ops(data: &[u8]) {
     let mut input = Input::new(data);
     let policy = policy(&mut input);
-    let dir = scratch::folder();
+    let disk = scratch::disk();
     let clock = scratch::clock();
     let options = || scratch::options(&clock, policy.clone()).max_clock_jump(MAX_JUMP);
-    let mut index = scratch::open(dir.path(), options());
+    let mut index = scratch::open(&disk, options());
     let mut model =
         Model { policy: policy.clone(), buckets: BTreeMap::new(), answered: BTreeMap::new(), now_ns: 0 };
     for _ in 0..MAX_OPS {
@@ -125,7 +125,7 @@ pub fn ledger_ops(data: &[u8]) {
                 drop(index);
                 let closed_ms = clock.wall_ms();
                 step(&clock, &mut input);
-                index = scratch::open(dir.path(), options());
+                index = scratch::open(&disk, options());
                 // Between two runs the wall clock counts, forwards and up to the jump.
                 let gap = Duration::from_millis(clock.wall_ms().saturating_sub(closed_ms)).min(MAX_JUMP);
                 model.now_ns += gap.as_nanos() as u64;

@@ -4,16 +4,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use unlisted::internals::SimDisk;
 use unlisted::{Index, ManualClock, Options, QuotaPolicy, Secret};
 
 /// A wall-clock time to begin with: November 2026.
 const START_MS: u64 = 1_795_000_000_000;
 
-/// A temporary folder, in memory where there is such a place: an index syncs often.
+/// Where an index is on its disk.
+const DIR: &str = "/index";
+
+/// A temporary folder, in memory where there is such a place.
 pub fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     made.expect("a temporary folder")
+}
+
+/// A disk for one input. An index syncs often, and this one takes no time for it.
+pub fn disk() -> SimDisk {
+    SimDisk::new(0)
 }
 
 pub fn clock() -> Arc<ManualClock> {
@@ -35,6 +44,6 @@ pub fn options(clock: &Arc<ManualClock>, quotas: QuotaPolicy) -> Options {
         .quotas(quotas)
 }
 
-pub fn open(dir: &Path, options: Options) -> Index {
-    Index::open(dir, options).expect("the index opens")
+pub fn open(disk: &SimDisk, options: Options) -> Index {
+    Index::open(DIR, options.disk(disk)).expect("the index opens")
 }

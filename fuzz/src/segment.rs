@@ -152,7 +152,9 @@ fn entries(input: &mut Input<'_>, prefix: u64, range_bits: u8) -> Vec<RawEntry> 
         };
         let copies = if kind & 2 == 0 { 1 } else { u64::from(input.u8()) + 1 };
         let account = input.u64();
-        let stamp = input.u64() & !0x40;
+        let stamp = input.u64();
+        // Bit 6 is a live listing's.
+        let stamp = if stamp & 0x80 == 0 { stamp } else { stamp & !0x40 };
         for i in 0..copies {
             // Copies share the key, or differ in it from the end on.
             let key = if kind & 4 == 0 { seed } else { seed ^ u128::from(i) << (kind >> 3) };

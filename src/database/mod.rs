@@ -1,13 +1,15 @@
 //! Layer 2: redb as this crate uses it. Opening, one shape of transaction, and the codec of rows.
 
+#[cfg(feature = "internals")]
+mod backend;
 mod codec;
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
+use crate::disk::Disk;
 use crate::words::{Error, Result};
 
 pub(crate) use codec::{decode, encode};
@@ -16,8 +18,10 @@ pub(crate) use codec::{decode, encode};
 const REDB_MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
 
 /// How a redb file is opened.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct DbOptions {
+    /// Where it is.
+    pub(crate) disk: Disk,
     /// Memory for its pages.
     pub(crate) cache_bytes: usize,
     /// Whether every page is checked at open. redb trusts the pages of a file that was closed well, and may panic
@@ -34,27 +38,34 @@ pub(crate) struct Db {
 
 impl Db {
     /// Creates the file, or opens an empty one.
-    pub(crate) fn create(path: &Path, options: DbOptions) -> Result<Self> {
-        let database = Database::builder()
-            .set_cache_size(options.cache_bytes)
-            .create(path)
-            .map_err(Error::database("create the database", path))?;
+    pub(crate) fn create(path: &Path, options: &DbOptions) -> Result<Self> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(options.cache_bytes);
+        let created = match &options.disk {
+            Disk::Real => builder.create(path),
+            #[cfg(feature = "internals")]
+            Disk::Sim(disk) => on_sim(&builder, disk.open_or_create(path)),
+        };
+        let database = created.map_err(Error::database("create the database", path))?;
         Ok(Self { database, path: path.to_owned() })
     }
 
     /// Opens an existing file; `what` names it where it turns out to be something else.
-    pub(crate) fn open(path: &Path, options: DbOptions, what: &'static str) -> Result<Self> {
+    pub(crate) fn open(path: &Path, options: &DbOptions, what: &'static str) -> Result<Self> {
         let mut magic = [0; REDB_MAGIC.len()];
-        let mut file = File::open(path).map_err(Error::io("open", path))?;
+        let mut file = options.disk.open(path)?;
         if file.read_exact(&mut magic).is_err() || magic != *REDB_MAGIC {
             return Err(Error::ForeignFormat { path: path.to_owned(), expected: what });
         }
         drop(file);
-        let database = Database::builder()
-            .set_cache_size(options.cache_bytes)
-            .set_check_integrity_on_open(options.check)
-            .open(path)
-            .map_err(Error::database("open the database", path))?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(options.cache_bytes).set_check_integrity_on_open(options.check);
+        let opened = match &options.disk {
+            Disk::Real => builder.open(path),
+            #[cfg(feature = "internals")]
+            Disk::Sim(disk) => on_sim(&builder, disk.open_file(path)),
+        };
+        let database = opened.map_err(Error::database("open the database", path))?;
         Ok(Self { database, path: path.to_owned() })
     }
 
@@ -86,6 +97,16 @@ impl Db {
     }
 }
 
+/// A redb file that is there, or an empty one, on the simulated disk.
+#[cfg(feature = "internals")]
+fn on_sim(
+    builder: &redb::Builder,
+    file: std::io::Result<crate::disk::sim::SimFile>,
+) -> Result<Database, redb::DatabaseError> {
+    let file = file.map_err(redb::StorageError::Io)?;
+    builder.create_with_backend(backend::SimBackend(file))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,7 +115,7 @@ mod tests {
     fn foreign_files_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        let options = DbOptions { cache_bytes: 1 << 20, check: true };
+        let options = &DbOptions { disk: Disk::Real, cache_bytes: 1 << 20, check: true };
         for bytes in [&b""[..], b"red", b"SQLite format 3\0 and so on"] {
             std::fs::write(&path, bytes).unwrap();
             assert!(matches!(Db::open(&path, options, "a ledger"), Err(Error::ForeignFormat { .. })));

@@ -1,6 +1,5 @@
 //! Compaction: sealed logs become runs, runs of a size become one, and what is to be forgotten goes.
 
-use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use super::page::PageWriter;
 use super::row::Filter;
 use super::run::{HEADER_LEN, PAGE_LEN, RunFile, RunHeader, RunReader};
 use super::{DisclosureLog, Folder};
-use crate::disk;
+use crate::disk::File;
 use crate::words::{AccountId, Damage, Error, Result};
 
 /// Neighbours of one size that are worth merging. A row is then written about once for each fourfold growth of the log.
@@ -117,7 +116,7 @@ impl DisclosureLog {
         let merge = Merge::new(parts)?;
         let header = RunHeader::empty(lo, hi, merge.is_wide());
         let mut forgotten = 0;
-        let run = disk::publish_streamed(
+        let run = folder.disk.publish_streamed(
             &folder.dir,
             &run_name(lo, hi),
             |path, file| write_run(folder, path, file, header, merge, forget).map(|gone| forgotten = gone),

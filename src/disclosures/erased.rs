@@ -1,8 +1,6 @@
 //! Accounts whose rows are to go: hidden from queries at once, taken out of the files by the next compaction.
 
 use std::collections::HashMap;
-use std::fs;
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Folder;
 use super::frame::{VERSION, bytes_at, damaged, u64_at};
-use crate::disk;
+use crate::disk::{File, MappedFile};
 use crate::words::{AccountId, Damage, Error, Result};
 
 const NAME: &str = "erased";
@@ -34,10 +32,9 @@ pub(super) struct Pending {
 impl Pending {
     pub(super) fn open(folder: &Folder) -> Result<Self> {
         let path = folder.dir.join(NAME);
-        let erased = match fs::read(&path) {
-            Ok(bytes) => decode(&path, &bytes, &folder.index_id)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Erased::new(),
-            Err(error) => return Err(Error::io("read", &path)(error)),
+        let erased = match folder.disk.read(&path)? {
+            Some(bytes) => decode(&path, &bytes, &folder.index_id)?,
+            None => Erased::new(),
         };
         Ok(Self { path, erased: RwLock::new(Arc::new(erased)) })
     }
@@ -63,12 +60,12 @@ impl Pending {
     fn replace(&self, folder: &Folder, next: Erased) -> Result<()> {
         if next.is_empty() {
             // One that comes back after a crash is carried out once more.
-            disk::remove_file(&self.path)?;
+            folder.disk.remove_file(&self.path)?;
         } else {
             let bytes = encode(&next, &folder.index_id);
-            let check = |path: &Path, map: disk::MappedFile| decode(path, map.as_ref(), &folder.index_id);
+            let check = |path: &Path, map: MappedFile| decode(path, map.as_ref(), &folder.index_id);
             let write = |path: &Path, file: &mut File| file.write_all(&bytes).map_err(Error::io("write", path));
-            disk::publish_streamed(&folder.dir, NAME, write, check)?;
+            folder.disk.publish_streamed(&folder.dir, NAME, write, check)?;
         }
         *self.erased.write() = Arc::new(next);
         Ok(())

@@ -1,15 +1,14 @@
 //! The files of the log: their names, which of them belong together, and the growing one.
 
-use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::frame::{self, FOOTER_LEN, HEADER_LEN, LogHeader, Totals, damaged};
+use super::frame::{self, FOOTER_LEN, HEADER_LEN, LogHeader, SUM_LEN, Totals, damaged};
 use super::run::RunFile;
 use super::{Folder, Mark};
-use crate::disk;
+use crate::disk::{Disk, File, MappedEnd};
 use crate::words::{Damage, Error, Result};
 
 /// What is no file of the log, one that is named.
@@ -26,13 +25,14 @@ pub(super) fn run_name(lo: u64, hi: u64) -> String {
 /// Removes a file when nobody reads it any more.
 #[derive(Debug)]
 pub(super) struct Retiring {
+    pub(super) disk: Disk,
     pub(super) path: PathBuf,
     is_retired: AtomicBool,
 }
 
 impl Retiring {
-    pub(super) const fn new(path: PathBuf) -> Self {
-        Self { path, is_retired: AtomicBool::new(false) }
+    pub(super) fn new(disk: &Disk, path: PathBuf) -> Self {
+        Self { disk: disk.clone(), path, is_retired: AtomicBool::new(false) }
     }
 
     pub(super) fn retire(&self) {
@@ -43,7 +43,7 @@ impl Retiring {
 impl Drop for Retiring {
     fn drop(&mut self) {
         if self.is_retired.load(Ordering::Acquire)
-            && let Err(error) = disk::remove_file(&self.path)
+            && let Err(error) = self.disk.remove_file(&self.path)
         {
             tracing::warn!(error = error.with_causes(), "a compacted log stays until the next open");
         }
@@ -65,8 +65,8 @@ impl LogFile {
     /// Looks at header and footer only.
     fn open(folder: &Folder, seq: u64) -> Result<Self> {
         let path = folder.dir.join(log_name(seq));
-        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
-        let len = file.metadata().map_err(Error::io("ask the size of", &path))?.len();
+        let mut file = folder.disk.open(&path)?;
+        let len = file.len().map_err(Error::io("ask the size of", &path))?;
         let expected = (HEADER_LEN + FOOTER_LEN) as u64;
         if len < expected {
             return Err(damaged(&path, 0, Damage::Length { expected, found: len }));
@@ -80,7 +80,7 @@ impl LogFile {
         file.read_exact(&mut bytes).map_err(Error::io("read", &path))?;
         let totals = Totals::decode(&bytes, end, header.salt)
             .ok_or_else(|| damaged(&path, end, Damage::Checksum { of: "the footer" }))?;
-        Ok(Self { seq, salt: header.salt, totals, end, file: Retiring::new(path) })
+        Ok(Self { seq, salt: header.salt, totals, end, file: Retiring::new(&folder.disk, path) })
     }
 }
 
@@ -130,6 +130,21 @@ impl Part {
     }
 }
 
+/// How frames get into the file. Either way they are in the page cache then, where they outlive the process.
+#[derive(Debug)]
+enum Way {
+    /// Into a map of blocks that are reserved ahead: no system call. The file is longer than its frames, by zeros.
+    Ahead(Option<MappedEnd>),
+    /// By a write. The file's position is behind the last frame.
+    Write,
+}
+
+/// Bytes that are reserved at once: few enough to be nobody's loss, and a system call for some thousand lookups.
+const RESERVED_AT_ONCE: u64 = 1 << 20;
+
+/// Bytes from which on frames are written all the same: a page of a map costs a fault each, as much as its write.
+const WRITTEN_FROM: usize = 2 << 10;
+
 /// The log that grows.
 #[derive(Debug)]
 pub(super) struct Active {
@@ -137,8 +152,10 @@ pub(super) struct Active {
     pub(super) path: PathBuf,
     pub(super) seq: u64,
     pub(super) salt: u64,
+    /// Where its frames end.
     pub(super) len: u64,
     pub(super) totals: Totals,
+    way: Way,
 }
 
 impl Active {
@@ -147,20 +164,57 @@ impl Active {
         let path = folder.dir.join(log_name(seq));
         let temporary = folder.dir.join(format!("{}{TEMPORARY}", log_name(seq)));
         let (bytes, header) = LogHeader::encode(&folder.index_id, seq);
-        let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
+        let mut file = folder.disk.create(&temporary)?;
         file.write_all(&bytes).map_err(Error::io("write", &temporary))?;
         file.sync_all().map_err(Error::io("sync", &temporary))?;
-        disk::rename(&temporary, &path)?;
-        let len = HEADER_LEN as u64;
-        Ok(Self { file: Arc::new(file), path, seq, salt: header.salt, len, totals: Totals::NONE })
+        folder.disk.rename(&temporary, &path)?;
+        let (len, totals) = (HEADER_LEN as u64, Totals::NONE);
+        Ok(Self { file: Arc::new(file), path, seq, salt: header.salt, len, totals, way: Way::Write })
+    }
+
+    /// Reserves room ahead of the frames from now on, where the system can.
+    pub(super) fn reserve_ahead(&mut self) {
+        self.way = Way::Ahead(None);
+    }
+
+    /// Puts frames behind the last. A log ends at `log_bytes`: nothing is reserved beyond.
+    pub(super) fn append(&mut self, frames: &[u8], log_bytes: u64) -> Result<()> {
+        if let Way::Ahead(end) = &mut self.way {
+            if frames.len() >= WRITTEN_FROM {
+                (&*self.file).seek(SeekFrom::Start(self.len)).map_err(Error::io("write", &self.path))?;
+                (&*self.file).write_all(frames).map_err(Error::io("write", &self.path))?;
+            } else if !end.as_mut().is_some_and(|end| end.put(self.len, frames)) {
+                let ahead = log_bytes.saturating_sub(self.len).min(RESERVED_AT_ONCE).max(frames.len() as u64);
+                *end = MappedEnd::reserve(&self.file, self.len, usize::try_from(ahead).unwrap_or(usize::MAX));
+                if !end.as_mut().is_some_and(|end| end.put(self.len, frames)) {
+                    return self.write_on().and_then(|()| self.append(frames, log_bytes));
+                }
+            }
+        } else {
+            (&*self.file).write_all(frames).map_err(Error::io("write", &self.path))?;
+        }
+        self.len += frames.len() as u64;
+        Ok(())
+    }
+
+    /// Gives back what is reserved behind the last frame. What follows is written.
+    pub(super) fn write_on(&mut self) -> Result<()> {
+        // The map first: it must not reach behind the end of its file.
+        if matches!(std::mem::replace(&mut self.way, Way::Write), Way::Ahead(_)) {
+            self.file.set_len(self.len).map_err(Error::io("cut", &self.path))?;
+            (&*self.file).seek(SeekFrom::Start(self.len)).map_err(Error::io("write", &self.path))?;
+        }
+        Ok(())
     }
 
     /// Writes the footer and syncs. Returns the sealed log and the footer's length.
-    pub(super) fn seal(&self) -> Result<(LogFile, u64)> {
+    pub(super) fn seal(&mut self, folder: &Folder) -> Result<(LogFile, u64)> {
+        self.write_on()?;
         let footer = self.totals.encode(self.len, self.salt);
         (&*self.file).write_all(&footer).map_err(Error::io("write", &self.path))?;
-        self.file.sync_data().map_err(Error::io("sync", &self.path))?;
-        let file = Retiring::new(self.path.clone());
+        // All of it: the file may have become shorter.
+        self.file.sync_all().map_err(Error::io("sync", &self.path))?;
+        let file = Retiring::new(&folder.disk, self.path.clone());
         let log = LogFile { seq: self.seq, salt: self.salt, totals: self.totals, end: self.len, file };
         Ok((log, footer.len() as u64))
     }
@@ -169,39 +223,54 @@ impl Active {
     /// crash gets its successor.
     fn recover(folder: &Folder, seq: u64, mark: Mark) -> Result<(Option<LogFile>, Self)> {
         let path = folder.dir.join(log_name(seq));
-        let mut file = File::options().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
+        let mut file = folder.disk.open_to_write(&path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
         let salt = decode_header(&path, &bytes, folder, seq)?.salt;
-        let found_len = bytes.len() as u64;
+        let (end, totals) = walk(&bytes, salt);
+        let end_of_log = end as u64;
+        // Zeros at the end are room that was reserved, or what a power failure left of the last frames.
+        let found_len = end_of_log.max(len_without_zeros(&bytes));
         if (seq, found_len) < (mark.seq, mark.len) {
             let (dir, expected, expected_len) = (folder.dir.clone(), mark.seq, mark.len);
             return Err(Error::DisclosuresOlder { dir, found: seq, found_len, expected, expected_len });
         }
-        let (end, totals) = walk(&bytes, salt);
-        let tail = bytes.get(end..).unwrap_or_default();
-        if Totals::decode(tail, end as u64, salt) == Some(totals) {
+        let cut_to = |len: u64| match bytes.len() as u64 == len {
+            true => Ok(()),
+            false => file.set_len(len).map_err(Error::io("cut", &path)),
+        };
+        let footer = bytes.get(end..).unwrap_or_default().first_chunk::<FOOTER_LEN>();
+        let behind = end_of_log + FOOTER_LEN as u64;
+        if footer.is_some_and(|footer| Totals::decode(footer, end_of_log, salt) == Some(totals))
+            && found_len <= behind
+        {
             // Its successor may not be there before it is.
+            cut_to(behind)?;
             file.sync_all().map_err(Error::io("sync", &path))?;
-            let log = LogFile { seq, salt, totals, end: end as u64, file: Retiring::new(path) };
+            let log = LogFile { seq, salt, totals, end: end_of_log, file: Retiring::new(&folder.disk, path) };
             return Ok((Some(log), Self::create(folder, seq + 1)?));
         }
-        if !tail.is_empty() {
-            let known = seq == mark.seq && (end as u64) < mark.len;
+        if found_len > end_of_log {
+            let known = seq == mark.seq && end_of_log < mark.len;
             if known || frame::is_vouched_for(&bytes, end, salt) {
-                return Err(damaged(&path, end as u64, Damage::Checksum { of: "a frame" }));
+                return Err(damaged(&path, end_of_log, Damage::Checksum { of: "a frame" }));
             }
-            tracing::warn!(
-                bytes = tail.len(),
-                "cut the end of the disclosure log that a crash had left unfinished"
-            );
-            file.set_len(end as u64).map_err(Error::io("cut", &path))?;
+            let bytes = found_len - end_of_log;
+            tracing::warn!(bytes, "cut the end of the disclosure log that a crash had left unfinished");
         }
+        cut_to(end_of_log)?;
         // What a killed process wrote may not be on the device yet, and is about to be counted on.
         file.sync_all().map_err(Error::io("sync", &path))?;
-        file.seek(SeekFrom::Start(end as u64)).map_err(Error::io("open", &path))?;
-        Ok((None, Self { file: Arc::new(file), path, seq, salt, len: end as u64, totals }))
+        file.seek(SeekFrom::Start(end_of_log)).map_err(Error::io("open", &path))?;
+        let way = Way::Write;
+        Ok((None, Self { file: Arc::new(file), path, seq, salt, len: end_of_log, totals, way }))
     }
+}
+
+/// Where the last bytes that are not all zeros end. A frame ends with a checksum of eight bytes.
+fn len_without_zeros(bytes: &[u8]) -> u64 {
+    let last = bytes.iter().rposition(|byte| *byte != 0);
+    last.map_or(0, |last| (last + 1).next_multiple_of(SUM_LEN).min(bytes.len())) as u64
 }
 
 /// Goes through the frames; returns where they end and what they hold.
@@ -231,13 +300,11 @@ struct Named {
 }
 
 /// Lists the folder, without temporary files, which go.
-fn list(dir: &Path) -> Result<Vec<Named>> {
+fn list(Folder { disk, dir, .. }: &Folder) -> Result<Vec<Named>> {
     let mut found = Vec::new();
-    for item in fs::read_dir(dir).map_err(Error::io("list", dir))? {
-        let item = item.map_err(Error::io("list", dir))?;
-        let name = item.file_name().to_string_lossy().into_owned();
+    for name in disk.list(dir)? {
         if name.ends_with(TEMPORARY) {
-            disk::remove_file(&item.path())?;
+            disk.remove_file(&dir.join(name))?;
         } else if let Some(span) = parse_name(&name) {
             found.push(Named { span, is_log: name.ends_with(".log") });
         }
@@ -250,14 +317,17 @@ fn list(dir: &Path) -> Result<Vec<Named>> {
 /// Opens all files of the log. What a finished compaction left behind goes; a file that is missing in between is an
 /// error.
 pub(super) fn open_all(folder: &Folder, mark: Mark) -> Result<(Vec<Part>, Active)> {
-    if !folder.dir.try_exists().map_err(Error::io("look for", &folder.dir))? {
+    if !folder.disk.exists(&folder.dir)? {
         return Err(Error::DisclosuresMissing { path: folder.dir.clone() });
     }
+    // A killed process may have left a run or a log whose name is not durable yet. It is about to be counted on: logs
+    // that a run covers go.
+    folder.disk.sync_dir(&folder.dir)?;
     let mut parts = Vec::new();
     let mut leftovers = Vec::new();
     let mut next = 1;
     let mut newest = None;
-    for named in list(&folder.dir)? {
+    for named in list(folder)? {
         let (lo, hi) = named.span;
         let name = if named.is_log { log_name(lo) } else { run_name(lo, hi) };
         if hi < next {
@@ -281,19 +351,13 @@ pub(super) fn open_all(folder: &Folder, mark: Mark) -> Result<(Vec<Part>, Active
     let seq = newest.ok_or_else(|| Error::DisclosuresMissing { path: folder.dir.join(log_name(next)) })?;
     let (sealed, active) = Active::recover(folder, seq, mark)?;
     parts.extend(sealed.map(|log| Part::Log(Arc::new(log))));
-    leftovers.iter().try_for_each(|path| disk::remove_file(path))?;
+    leftovers.iter().try_for_each(|path| folder.disk.remove_file(path))?;
     Ok((parts, active))
 }
 
 /// Makes the folder with its first log. What an interrupted creation left goes.
 pub(super) fn create(folder: &Folder) -> Result<()> {
-    match fs::remove_dir_all(&folder.dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::io("remove", &folder.dir)(error));
-        }
-        _ => {}
-    }
-    fs::create_dir(&folder.dir).map_err(Error::io("create", &folder.dir))?;
-    folder.dir.parent().map_or(Ok(()), disk::sync_dir)?;
+    folder.disk.remove_dir_all(&folder.dir)?;
+    folder.disk.create_dir_all(&folder.dir)?;
     Active::create(folder, 1).map(drop)
 }

@@ -1,6 +1,6 @@
 //! Layer 2: the disclosure log. Who was shown to whom, written before the answer that shows it.
 //!
-//! A growing log takes one write a lookup. Full logs are sealed and compacted into runs: sorted, each disclosure
+//! A growing log takes one frame a lookup. Full logs are sealed and compacted into runs: sorted, each disclosure
 //! once, without what is past its retention or erased. Callers and origins are known by their keyed identities only.
 
 mod compact;
@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::disk::Disk;
 use crate::words::{AccountId, Result};
 
 pub(crate) use query::Rows;
@@ -38,14 +39,15 @@ const LOG_BYTES: u64 = 8 << 20;
 /// Where a log is and whose it is.
 #[derive(Clone)]
 pub(crate) struct Folder {
+    disk: Disk,
     dir: PathBuf,
     index_id: [u8; 16],
     log_bytes: u64,
 }
 
 impl Folder {
-    pub(crate) fn of(index_dir: &Path, index_id: [u8; 16]) -> Self {
-        Self { dir: index_dir.join(FOLDER), index_id, log_bytes: LOG_BYTES }
+    pub(crate) fn of(disk: &Disk, index_dir: &Path, index_id: [u8; 16]) -> Self {
+        Self { disk: disk.clone(), dir: index_dir.join(FOLDER), index_id, log_bytes: LOG_BYTES }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Going through the log, file by file, never more than one of them in memory.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use super::files::{Active, LogFile, Part};
 use super::frame::{self, HEADER_LEN, damaged};
 use super::row::{Filter, Group, Row, Token};
 use super::run::RunReader;
+use crate::disk::File;
 use crate::words::{AccountId, Damage, Error, Result};
 
 /// The frames of a log, in memory.
@@ -31,8 +31,7 @@ pub(super) struct LogReader {
 impl LogReader {
     pub(super) fn sealed(log: &LogFile) -> Result<Self> {
         let path = log.file.path.clone();
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        Self::new(file, path, log.end, log.salt)
+        Self::new(log.file.disk.open(&path)?, path, log.end, log.salt)
     }
 
     /// Reads the first `end` bytes.
@@ -174,7 +173,7 @@ impl DisclosureLog {
         let (parts, active) = self.writer.with(|state| {
             let Active { path, seq, len, salt, .. } = &state.active;
             // Opened under the lock: a log that is sealed later may be compacted and gone.
-            let file = File::open(path).map_err(Error::io("open", path));
+            let file = self.writer.folder().disk.open(path);
             (state.parts.iter().cloned().collect(), file.map(|file| (file, path.clone(), *seq, *len, *salt)))
         });
         let active = Some(active?);

@@ -108,7 +108,7 @@ pub(super) struct RunFile {
 impl RunFile {
     pub(super) fn open(folder: &Folder, lo: u64, hi: u64) -> Result<Self> {
         let path = folder.dir.join(run_name(lo, hi));
-        let map = MappedFile::open(&path)?;
+        let map = MappedFile::open(&folder.disk, &path)?;
         Self::over(folder, map, &path, (lo, hi))
     }
 
@@ -118,7 +118,12 @@ impl RunFile {
         if (header.lo, header.hi) != span {
             return Err(damaged(path, 32, Damage::Geometry { field: "the first log of a run", found: header.lo }));
         }
-        Ok(Self { header, salt: header.salt(&folder.index_id), map, file: Retiring::new(path.to_owned()) })
+        Ok(Self {
+            header,
+            salt: header.salt(&folder.index_id),
+            map,
+            file: Retiring::new(&folder.disk, path.to_owned()),
+        })
     }
 
     pub(super) const fn span(&self) -> (u64, u64) {

@@ -1,7 +1,5 @@
-//! The end of the log that grows: one write for each lookup that shows something, before its answer.
+//! The end of the log that grows: a frame for each lookup that shows something, before its answer.
 
-use std::fs::File;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -13,6 +11,7 @@ use super::files::{Active, Part};
 use super::frame::{self, MAX_ACCOUNTS, Place, frame_len};
 use super::row::Group;
 use super::{DisclosureSync, Folder, Mark};
+use crate::disk::File;
 use crate::words::{AccountId, Error, Result};
 
 /// Parts that queries and compaction see, the growing log and how much of it is on the device.
@@ -21,6 +20,8 @@ pub(super) struct State {
     /// Everything older, oldest first.
     pub(super) parts: Vec<Part>,
     buffer: Vec<u8>,
+    /// Is room reserved ahead of the frames? A lookup that waits for the device gains nothing from it.
+    is_ahead: bool,
     /// Bytes written to logs, counted through all of them.
     written: u64,
     /// Of those, how many are on the device.
@@ -65,16 +66,18 @@ impl State {
             let rows = frame::encode(&mut self.buffer, place, group, at_ms, accounts.by_ref());
             self.active.totals.add(rows, at_ms);
         }
-        (&*self.active.file).write_all(&self.buffer).map_err(Error::io("write", &self.active.path))?;
-        self.active.len += self.buffer.len() as u64;
+        self.active.append(&self.buffer, folder.log_bytes)?;
         self.written += self.buffer.len() as u64;
         Ok(self.written)
     }
 
     /// Seals the growing log and begins the next. All of it is on the device then.
     fn rotate(&mut self, folder: &Folder) -> Result<()> {
-        let (sealed, footer) = self.active.seal()?;
-        let next = Active::create(folder, sealed.seq + 1)?;
+        let (sealed, footer) = self.active.seal(folder)?;
+        let mut next = Active::create(folder, sealed.seq + 1)?;
+        if self.is_ahead {
+            next.reserve_ahead();
+        }
         self.base = self.written + footer;
         self.written = self.base + next.len;
         self.synced = self.written;
@@ -103,12 +106,22 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Everything in `parts` and `active` is on the device.
-    pub(super) fn start(folder: Folder, sync: DisclosureSync, active: Active, parts: Vec<Part>) -> Result<Self> {
+    pub(super) fn start(
+        folder: Folder,
+        sync: DisclosureSync,
+        mut active: Active,
+        parts: Vec<Part>,
+    ) -> Result<Self> {
         let len = active.len;
+        let is_ahead = matches!(sync, DisclosureSync::Written { .. });
+        if is_ahead {
+            active.reserve_ahead();
+        }
         let state = State {
             active,
             parts,
             buffer: Vec::new(),
+            is_ahead,
             written: len,
             synced: len,
             base: 0,
@@ -215,6 +228,9 @@ impl Drop for Writer {
             && thread.join().is_err()
         {
             tracing::error!("the thread that syncs disclosures ended by a panic: this is a bug");
+        }
+        if let Err(error) = self.shared.state.lock().active.write_on() {
+            tracing::warn!(error = error.with_causes(), "the disclosure log keeps the room that it had reserved");
         }
     }
 }

@@ -3,12 +3,13 @@
 //! A cache that holds what was written once pushes out what lookups read, and copying into it costs more than building
 //! a segment. Where a file system cannot do it, the same bytes go the usual way.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use memmap2::MmapMut;
 
+use super::{Disk, File};
 use crate::words::{Error, Result};
 
 /// Direct transfers begin and end at multiples of this, in the file as in memory.
@@ -69,10 +70,8 @@ impl AsMut<[u8]> for Buffer {
 }
 
 /// Writes a new file and makes its bytes durable; its name is not.
-pub(crate) fn write_synced(path: &Path, bytes: &Buffer) -> Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    let mut file = open(&mut options, path, "create")?;
+pub(super) fn write_synced(disk: &Disk, path: &Path, bytes: &Buffer) -> Result<()> {
+    let mut file = disk.create_direct(path)?;
     for part in bytes.padded(bytes.len).chunks(TRANSFER_LEN) {
         file.write_all(part).map_err(Error::io("write", path))?;
     }
@@ -92,10 +91,8 @@ pub(crate) struct Spill {
 pub(crate) struct SpillReader(Spill);
 
 impl Spill {
-    pub(crate) fn create(path: &Path) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true);
-        Ok(Self { path: path.to_owned(), file: open(&mut options, path, "create")? })
+    pub(crate) fn create(disk: &Disk, path: &Path) -> Result<Self> {
+        Ok(Self { path: path.to_owned(), file: disk.create_direct(path)? })
     }
 
     /// Appends the first `len` bytes of a buffer, and what follows them up to the next whole unit of a transfer.
@@ -105,10 +102,8 @@ impl Spill {
 }
 
 impl SpillReader {
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        Ok(Self(Spill { path: path.to_owned(), file: open(&mut options, path, "open")? }))
+    pub(crate) fn open(disk: &Disk, path: &Path) -> Result<Self> {
+        Ok(Self(Spill { path: path.to_owned(), file: disk.open_direct(path)? }))
     }
 
     /// Reads `len` bytes from `offset` on, which is where a transfer began, into a buffer that has room for them.
@@ -125,13 +120,17 @@ impl SpillReader {
     /// file goes.
     pub(crate) fn release(&self, offset: u64, len: usize) {
         #[cfg(target_os = "linux")]
-        {
-            use rustix::fs::{FallocateFlags, fallocate};
-            let len = len.next_multiple_of(ALIGNMENT) as u64;
-            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            if let Err(error) = fallocate(&self.0.file, hole, offset, len) {
-                tracing::debug!(%error, "bytes of a temporary file stay on the disk");
+        match &self.0.file {
+            File::Real(file) => {
+                use rustix::fs::{FallocateFlags, fallocate};
+                let len = len.next_multiple_of(ALIGNMENT) as u64;
+                let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                if let Err(error) = fallocate(file, hole, offset, len) {
+                    tracing::debug!(%error, "bytes of a temporary file stay on the disk");
+                }
             }
+            #[cfg(feature = "internals")]
+            File::Sim(_) => {}
         }
         #[cfg(not(target_os = "linux"))]
         let _ = (offset, len);
@@ -148,17 +147,17 @@ pub(crate) const fn transfer_len(len: usize) -> usize {
 }
 
 /// Opens past the cache, or, where that is refused, as usual.
-fn open(options: &mut OpenOptions, path: &Path, action: &'static str) -> Result<File> {
+pub(super) fn open(options: &OpenOptions, path: &Path) -> io::Result<fs::File> {
     #[cfg(target_os = "linux")]
     {
         use std::os::unix::fs::OpenOptionsExt;
         let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
         match options.clone().custom_flags(direct).open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {}
-            opened => return opened.map_err(Error::io(action, path)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            opened => return opened,
         }
     }
-    options.open(path).map_err(Error::io(action, path))
+    options.open(path)
 }
 
 #[cfg(test)]
@@ -176,7 +175,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for len in [0, 1, 4095, 4096, 4097, TRANSFER_LEN + 10] {
             let path = dir.path().join("file");
-            write_synced(&path, &buffer(len, 7)).unwrap();
+            write_synced(&Disk::Real, &path, &buffer(len, 7)).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), buffer(len, 7).as_ref());
         }
     }
@@ -199,10 +198,10 @@ mod tests {
     fn what_is_spilled_is_read_from_anywhere() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spill");
-        let mut spill = Spill::create(&path).unwrap();
+        let mut spill = Spill::create(&Disk::Real, &path).unwrap();
         let len = 2 * ALIGNMENT + 9;
         (0..5).for_each(|i| spill.append(&buffer(len, i), len).unwrap());
-        let mut reader = SpillReader::open(&path).unwrap();
+        let mut reader = SpillReader::open(&Disk::Real, &path).unwrap();
         let mut read = Buffer::zeroed(len).unwrap();
         let offset = |i: u8| u64::from(i) * transfer_len(len) as u64;
         for i in [3, 0, 4, 1] {

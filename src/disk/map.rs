@@ -5,13 +5,13 @@
     reason = "mapping a file and locking memory are unsafe by nature; the arguments are at the calls"
 )]
 
-use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
 use memmap2::{Mmap, MmapMut};
 
+use super::{Disk, File};
 use crate::words::{Error, Result};
 
 /// Memory from which on huge pages are asked for: one of them.
@@ -31,28 +31,34 @@ impl MappedFile {
     /// replaced by another file and unlinked, which leaves the mapping whole. Somebody else who writes into
     /// the file changes what is read, and page checksums only cover a page when it is first touched; somebody
     /// else who truncates it ends the process with SIGBUS. `docs/THREAT-MODEL.md` says so.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let map = Self::open_sparse(path)?;
+    pub(crate) fn open(disk: &Disk, path: &Path) -> Result<Self> {
+        let map = Self::open_sparse(disk, path)?;
         map.expect_all();
         Ok(map)
     }
 
     /// [`MappedFile::open`] for a file of which little may be read: nothing is asked of the kernel yet. In a map that
     /// wants huge pages, every page that is not in memory costs a read of two megabytes.
-    pub(crate) fn open_sparse(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        // SAFETY: the map is read-only and every read of it goes through `&[u8]`. That slice must not change
-        // while it is borrowed: no code of this crate writes to a published file, and the directory's lock
-        // keeps other instances of this crate out. Values read are checked before use and never trusted to
-        // uphold memory safety, so even a foreign writer gives a wrong value and not an out-of-bounds access.
-        unsafe { Mmap::map(&file) }.map(Self).map_err(Error::io("map", path))
+    pub(crate) fn open_sparse(disk: &Disk, path: &Path) -> Result<Self> {
+        match disk.open(path)? {
+            // SAFETY: the map is read-only and every read of it goes through `&[u8]`. That slice must not change
+            // while it is borrowed: no code of this crate writes to a published file, and the directory's lock
+            // keeps other instances of this crate out. Values read are checked before use and never trusted to
+            // uphold memory safety, so even a foreign writer gives a wrong value and not an out-of-bounds access.
+            File::Real(file) => unsafe { Mmap::map(&file) }.map(Self).map_err(Error::io("map", path)),
+            #[cfg(feature = "internals")]
+            file @ File::Sim(_) => Self::copy_of(file, path),
+        }
     }
 
     /// Copies a file into memory of its own, in huge pages where the kernel gives them. Nothing that happens to the
     /// file afterwards reaches the copy.
-    pub(crate) fn copy(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(Error::io("open", path))?;
-        let len = file.metadata().map_err(Error::io("ask the size of", path))?.len();
+    pub(crate) fn copy(disk: &Disk, path: &Path) -> Result<Self> {
+        Self::copy_of(disk.open(path)?, path)
+    }
+
+    fn copy_of(mut file: File, path: &Path) -> Result<Self> {
+        let len = file.len().map_err(Error::io("ask the size of", path))?;
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let mut memory = MmapMut::map_anon(len).map_err(Error::io("get memory for", path))?;
         #[cfg(target_os = "linux")]
@@ -144,6 +150,64 @@ impl AsRef<[u8]> for MappedFile {
     }
 }
 
+/// The next bytes of a file that grows, as memory that is shared with the file: what is put here is in the page cache at
+/// once, as if it was written, and costs no system call.
+#[derive(Debug)]
+pub(crate) struct MappedEnd {
+    map: MmapMut,
+    start: u64,
+}
+
+/// File systems where a store to reserved blocks never needs another block. One that copies on write may find the disk
+/// full at a store, which ends the process; a write says so with an error.
+#[cfg(target_os = "linux")]
+const STORES_IN_PLACE: [rustix::fs::FsWord; 2] = [0xef53, 0x0102_1994]; // ext4, tmpfs
+
+impl MappedEnd {
+    /// Reserves `len` bytes of the disk from `start` on, as zeros, and maps them; the file is as long then. `None` where the
+    /// disk is full, or the system has no way to reserve: write instead.
+    pub(crate) fn reserve(file: &super::File, start: u64, len: usize) -> Option<Self> {
+        match file {
+            super::File::Real(file) => Self::reserve_in(file, start, len),
+            // A simulated disk sees writes only.
+            #[cfg(feature = "internals")]
+            super::File::Sim(_) => None,
+        }
+    }
+
+    fn reserve_in(file: &std::fs::File, start: u64, len: usize) -> Option<Self> {
+        #[cfg(target_os = "linux")]
+        {
+            let system = rustix::fs::fstatfs(file).ok()?;
+            if !STORES_IN_PLACE.contains(&system.f_type) {
+                return None;
+            }
+            let reserved = rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), start, len as u64);
+            let refused = |error: std::io::Error| tracing::debug!(%error, "no room is reserved ahead of a file");
+            reserved.map_err(|error| refused(error.into())).ok()?;
+            // SAFETY: this map alone writes to the part of the file that it covers, through `&mut self`, and no reference
+            // to it leaves this type. The file is not cut while the map is there: whoever owns both drops the map
+            // first. The directory's lock keeps other instances of this crate out; somebody else who writes there
+            // changes bytes that this process never reads through the map, and somebody else who truncates the file
+            // ends the process with SIGBUS, as with [`MappedFile`]. The blocks are reserved, so that a store finds room.
+            let map = unsafe { memmap2::MmapOptions::new().offset(start).len(len).map_mut(file) };
+            map.map_err(refused).ok().map(|map| Self { map, start })
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = (file, start, len);
+            None
+        }
+    }
+
+    /// Puts bytes at an offset of the file; `false`, and nothing is put, if not all of them are inside.
+    pub(crate) fn put(&mut self, at: u64, bytes: &[u8]) -> bool {
+        let from = at.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
+        let to = from.and_then(|from| self.map.get_mut(from..from.checked_add(bytes.len())?));
+        to.map(|to| to.copy_from_slice(bytes)).is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,11 +217,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, [7; 10_000]).unwrap();
-        let map = MappedFile::open(&path).unwrap();
+        let map = MappedFile::open(&Disk::Real, &path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(map.as_ref(), [7; 10_000]);
-        assert!(matches!(MappedFile::open(&path), Err(Error::Io { .. })));
-        assert!(matches!(MappedFile::copy(&path), Err(Error::Io { .. })));
+        assert!(matches!(MappedFile::open(&Disk::Real, &path), Err(Error::Io { .. })));
+        assert!(matches!(MappedFile::copy(&Disk::Real, &path), Err(Error::Io { .. })));
     }
 
     #[test]
@@ -165,8 +229,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, []).unwrap();
-        assert!(MappedFile::open(&path).is_ok_and(|map| map.as_ref().is_empty()));
-        assert!(MappedFile::copy(&path).is_ok_and(|map| map.as_ref().is_empty()));
+        assert!(MappedFile::open(&Disk::Real, &path).is_ok_and(|map| map.as_ref().is_empty()));
+        assert!(MappedFile::copy(&Disk::Real, &path).is_ok_and(|map| map.as_ref().is_empty()));
     }
 
     #[test]
@@ -175,7 +239,7 @@ mod tests {
         let path = dir.path().join("file");
         for len in [5_000, HUGE_PAGE_LEN + 5] {
             std::fs::write(&path, vec![7; len]).unwrap();
-            let copy = MappedFile::copy(&path).unwrap();
+            let copy = MappedFile::copy(&Disk::Real, &path).unwrap();
             std::fs::write(&path, [8; 3]).unwrap();
             assert!(copy.as_ref().len() == len && copy.as_ref().iter().all(|byte| *byte == 7));
         }
@@ -187,7 +251,7 @@ mod tests {
         let path = dir.path().join("file");
         let bytes: Vec<u8> = (0..2 * HUGE_PAGE_LEN + 777).map(|i| ((i * 7) >> 3) as u8).collect();
         std::fs::write(&path, &bytes).unwrap();
-        let map = MappedFile::open_sparse(&path).unwrap();
+        let map = MappedFile::open_sparse(&Disk::Real, &path).unwrap();
         let parts = [0..bytes.len(), 0..0, 4_000..5_000, 4_096..HUGE_PAGE_LEN + 9, 5_000..usize::MAX];
         for part in parts {
             map.expect_random(part.clone());
@@ -200,5 +264,39 @@ mod tests {
         #[cfg(target_os = "linux")]
         assert!(map.lock(0..100), "a page can be locked by anybody");
         assert!(!map.lock(5_000..usize::MAX));
+    }
+
+    #[test]
+    fn what_is_put_at_the_end_of_a_file_is_in_it_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, [7; 100]).unwrap();
+        let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+        let Some(mut end) = MappedEnd::reserve_in(&file, 100, 5_000) else {
+            assert_eq!(std::fs::read(&path).unwrap(), [7; 100], "nothing changes where nothing can be reserved");
+            return;
+        };
+        assert!(end.put(100, &[1; 4_000]) && end.put(4_100, &[2; 1_000]));
+        assert!(!end.put(99, &[3]) && !end.put(5_099, &[3; 2]) && !end.put(u64::MAX, &[3]));
+        let expected = [&[7; 100][..], &[1; 4_000], &[2; 1_000]].concat();
+        assert_eq!(std::fs::read(&path).unwrap(), expected);
+        // It stays when the map goes, and the next part begins inside a page.
+        drop(end);
+        let mut end = MappedEnd::reserve_in(&file, 5_100, 10).unwrap();
+        assert!(end.put(5_105, &[4; 5]));
+        assert_eq!(std::fs::read(&path).unwrap(), [&expected[..], &[0; 5], &[4; 5]].concat());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_cannot_be_reserved_is_not_mapped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, []).unwrap();
+        let read_only = std::fs::File::open(&path).unwrap();
+        assert!(MappedEnd::reserve_in(&read_only, 0, 10).is_none());
+        let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+        assert!(MappedEnd::reserve_in(&file, i64::MAX as u64 - 5_000, 4_000).is_none(), "no disk is as large");
+        assert!(std::fs::read(&path).unwrap().is_empty());
     }
 }

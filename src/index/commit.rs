@@ -36,7 +36,7 @@ impl Prepared {
 
     /// Has it anything but opt-outs and removals?
     pub(super) fn may_grow(&self) -> bool {
-        self.changes.iter().any(|change| !change.entry.flags().opt_ins().is_empty())
+        self.changes.iter().any(|change| change.entry.flags().opt_ins().has_purpose())
     }
 
     /// Asks the segments again if a fold or an import replaced some. The writer's lock keeps the new map.
@@ -136,7 +136,7 @@ impl Inner {
                 continue;
             }
             let had = stored.map_or(OptIns::empty(), |stored| stored.flags().opt_ins());
-            grows |= !had.contains(change.entry.flags().opt_ins());
+            grows |= !change.entry.flags().opt_ins().is_within(had);
             if let Some(row) = in_delta.filter(|row| row.entry.key != key) {
                 plan.replaced.push((row.entry.key, row.entry.account, row.entry.stamp));
             }

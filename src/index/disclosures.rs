@@ -70,7 +70,7 @@ pub(super) fn open(
     state: &State,
     ledger: &RedbLedger,
 ) -> Result<DisclosureLog> {
-    let folder = || Folder::of(dir, state.index_id);
+    let folder = || Folder::of(&options.disk, dir, state.index_id);
     let open = |mark| DisclosureLog::open(folder(), mark, options.disclosure_sync, options.disclosure_retention);
     let log = match store.disclosure_mark()? {
         Some((seq, len)) => open(Mark { seq, len })?,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Budget, Index, Reply};
+use super::{Budget, Index, LookupOptions, Reply};
 use crate::words::{Caller, PhoneHash, Purpose, QuotaPolicy, Result};
 
 /// What request handlers get: lookups, what a caller may still ask, and the quotas in force. It has no way to update, erase, import or fold, and none to
@@ -56,6 +56,20 @@ impl Discovery {
     /// As [`Index::lookup`].
     pub fn lookup(&self, caller: &Caller, purpose: Purpose, hashes: &[PhoneHash]) -> Result<Reply> {
         self.index.lookup(caller, purpose, hashes)
+    }
+
+    /// As [`Index::lookup_with`].
+    ///
+    /// # Errors
+    /// As [`Index::lookup_with`].
+    pub fn lookup_with(
+        &self,
+        caller: &Caller,
+        purpose: Purpose,
+        hashes: &[PhoneHash],
+        options: LookupOptions,
+    ) -> Result<Reply> {
+        self.index.lookup_with(caller, purpose, hashes, options)
     }
 
     /// As [`Index::budget`].

@@ -3,15 +3,14 @@
 //! Index and ledger note each other's progress, which finds an older copy of one of them out, and not an older copy of
 //! both. What no backup of the directory can bring back is what is not in it.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Options;
-use crate::disk;
+use crate::disk::Disk;
 use crate::ledger::RedbLedger;
 use crate::words::{Damage, Error, Result};
 
@@ -31,6 +30,7 @@ struct Note {
 
 /// The file, and when it was written last.
 pub(super) struct EpochFile {
+    disk: Disk,
     path: PathBuf,
     noted: Mutex<(Note, u64)>,
 }
@@ -42,7 +42,7 @@ impl EpochFile {
         let Some(path) = options.epoch_file.clone() else { return Ok(None) };
         let state = ledger.state();
         let now = Note { ledger_id: state.ledger_id, epoch: state.epoch, commits: state.commits };
-        match read(&path)? {
+        match read(&options.disk, &path)? {
             None if now.epoch > 0 && !options.create_epoch_file => return Err(Error::EpochFileMissing { path }),
             None => {}
             Some(seen) if seen.ledger_id != now.ledger_id => return Err(Error::EpochFileForeign { path }),
@@ -61,7 +61,7 @@ impl EpochFile {
             }
             Some(_) => {}
         }
-        Ok(Some(Self { path, noted: Mutex::new((now, 0)) }))
+        Ok(Some(Self { disk: options.disk.clone(), path, noted: Mutex::new((now, 0)) }))
     }
 
     /// Writes down how far the ledger is, durably; not more often than once a minute, unless it has to be.
@@ -73,7 +73,7 @@ impl EpochFile {
         let epoch = ledger.state().epoch;
         let note = Note { ledger_id: noted.0.ledger_id, epoch, commits: ledger.commits() };
         if note != noted.0 || is_pressing {
-            write(&self.path, &note)?;
+            write(&self.disk, &self.path, &note)?;
         }
         *noted = (note, now_ns);
         Ok(())
@@ -110,22 +110,18 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Note> {
     Ok(Note { ledger_id: *ledger_id, epoch: u64::from_le_bytes(*epoch), commits: u64::from_le_bytes(*commits) })
 }
 
-fn read(path: &Path) -> Result<Option<Note>> {
-    match fs::read(path) {
-        Ok(bytes) => decode(path, &bytes).map(Some),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", path)(error)),
-    }
+fn read(disk: &Disk, path: &Path) -> Result<Option<Note>> {
+    disk.read(path)?.map(|bytes| decode(path, &bytes)).transpose()
 }
 
-fn write(path: &Path, note: &Note) -> Result<()> {
+fn write(disk: &Disk, path: &Path, note: &Note) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = PathBuf::from(temporary);
-    let mut file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
+    let mut file = disk.create(&temporary)?;
     file.write_all(&encode(note)).map_err(Error::io("write", &temporary))?;
     file.sync_all().map_err(Error::io("sync", &temporary))?;
-    disk::rename(&temporary, path)
+    disk.rename(&temporary, path)
 }
 
 #[cfg(test)]

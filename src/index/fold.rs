@@ -315,16 +315,16 @@ impl Inner {
         let input = Input { index_id, generation, range, known_bits, era_s, entries };
         let image = build_into(&input, |len| image.reset(len).map(|()| image))?;
         row.file_len = image.as_ref().len() as u64;
-        LiveSegment::publish(&self.dir, row, index_id, image)
+        LiveSegment::publish((&self.options.disk, &self.dir), row, index_id, image)
     }
 
     /// Opens segments that were published for a plan, in no order.
     pub(super) fn open_published(&self, rows: &[SegmentRow]) -> Result<Vec<Arc<LiveSegment>>> {
         self.residency.check_room(rows.iter().map(|row| row.file_len).sum())?;
-        let index_id = self.index_id();
+        let (index_id, place) = (self.index_id(), (&self.options.disk, self.dir.as_path()));
         let new = Mutex::new(Vec::with_capacity(rows.len()));
         on_all_cores(rows, &|| false, |row| {
-            let live = LiveSegment::open_verified(&self.residency, &self.dir, row, index_id)?;
+            let live = LiveSegment::open_verified(&self.residency, place, row, index_id)?;
             new.lock().push(Arc::new(live));
             Ok(())
         })?;
@@ -376,17 +376,17 @@ impl Inner {
         // Segments first, so that a lookup never sees neither.
         self.drop_from_overlay(&superseded);
         drop(writer);
-        remove_retired(&map, retired);
+        self.remove_retired(&map, retired);
         Ok(())
     }
-}
 
-/// Removes files that no manifest names any more; lookups that still hold them keep their mapping. What cannot
-/// be removed now is removed at the next open.
-fn remove_retired(map: &SegmentMap, retired: &[u64]) {
-    for segment in map.live().filter(|segment| retired.contains(&segment.generation())) {
-        if let Err(error) = crate::disk::remove_file(segment.path()) {
-            tracing::warn!(error = error.with_causes(), "a folded segment stays until the next open");
+    /// Removes files that no manifest names any more; lookups that still hold them keep their mapping. What cannot
+    /// be removed now is removed at the next open.
+    fn remove_retired(&self, map: &SegmentMap, retired: &[u64]) {
+        for segment in map.live().filter(|segment| retired.contains(&segment.generation())) {
+            if let Err(error) = self.options.disk.remove_file(segment.path()) {
+                tracing::warn!(error = error.with_causes(), "a folded segment stays until the next open");
+            }
         }
     }
 }

@@ -2,11 +2,11 @@
 //! charge is durable, and nothing is answered before the disclosure is written.
 
 use super::events::Event;
-use super::{Index, Inner, Match, Reply};
+use super::{Index, Inner, LookupOptions, Match, Reply, modes};
 use crate::activity::Counts;
 use crate::disclosures::{Group, Origins};
 use crate::ledger::{Ledger, Scope, ScopeId, ScopeKind, Verdict};
-use crate::words::{AccountId, Caller, Error, Key, Origin, PhoneHash, Purpose, Result};
+use crate::words::{AccountId, Caller, DisclosureMode, Error, Key, Origin, PhoneHash, Purpose, Result};
 
 impl Index {
     /// Which of these numbers belong to accounts that agreed to be found for this purpose, and may this caller
@@ -17,47 +17,60 @@ impl Index {
     /// [`crate::Options::novelty_window`] is free, for whatever purpose. Where a budget runs short, the first
     /// numbers that all budgets can pay are answered, with all free ones, and the rest is deferred, uncharged.
     ///
+    /// What is told of what was found is the purpose's mode ([`crate::Options::disclosure_mode`]): by default, which number
+    /// belongs to which account.
+    ///
     /// # Errors
-    /// [`Error::EmptyCaller`], [`Error::CallerIdTooLong`], [`Error::TooManyOrigins`], [`Error::BatchTooLarge`]
-    /// before anything is charged. [`Error::Database`] or [`Error::Poisoned`] if the ledger cannot commit,
+    /// [`Error::EmptyCaller`], [`Error::CallerIdTooLong`], [`Error::TooManyOrigins`], [`Error::TooManyOwnNumbers`],
+    /// [`Error::BatchTooLarge`] before anything is charged. [`Error::Database`] or [`Error::Poisoned`] if the ledger cannot commit,
     /// [`Error::Io`] or [`Error::Poisoned`] if the disclosure cannot be recorded, and [`Error::Damaged`] if a
     /// segment is: nothing is revealed then, and what was charged stays charged.
     pub fn lookup(&self, caller: &Caller, purpose: Purpose, hashes: &[PhoneHash]) -> Result<Reply> {
-        self.inner.lookup(caller, purpose, hashes)
+        self.inner.lookup(caller, purpose, hashes, LookupOptions::default())
     }
 }
 
 impl Inner {
-    fn lookup(&self, caller: &Caller, purpose: Purpose, hashes: &[PhoneHash]) -> Result<Reply> {
+    pub(super) fn lookup(
+        &self,
+        caller: &Caller,
+        purpose: Purpose,
+        hashes: &[PhoneHash],
+        options: LookupOptions,
+    ) -> Result<Reply> {
         check(caller, hashes.len(), self.options.max_batch)?;
+        let mode = self.options.mode_of(purpose, options)?;
         self.disclosures.check()?;
         let mut keys = Vec::with_capacity(hashes.len());
         self.ring.keys_of(hashes.iter(), &mut keys);
-        let batch = Distinct::of(&keys);
+        let batch = Distinct::of(keys);
 
         let who = self.ring.caller(caller.id());
         let scopes = self.scopes(caller, who.id);
         let mut fingerprints = Vec::with_capacity(batch.keys.len());
         self.ring.fingerprints_of(&who, &batch.keys, &mut fingerprints);
-        let verdict = self.charge(caller, &scopes, &fingerprints)?;
+        let verdict = self.charge(caller, mode, &scopes, &fingerprints)?;
         if self.ledger.is_work_due() {
             self.wake.wake();
         }
 
-        let mut found = if verdict.deferred.is_empty() {
-            self.probe(purpose, &batch.keys)?
-        } else {
-            self.probe_some(purpose, &batch, &verdict.deferred)?
+        let mut found = match mode {
+            DisclosureMode::Linked if verdict.deferred.is_empty() => self.find(caller, purpose, &batch.keys)?,
+            DisclosureMode::Linked => self.find_some(caller, purpose, &batch, batch.all_but(&verdict.deferred))?,
+            _ => self.find_some(caller, purpose, &batch, verdict.charged.iter().copied())?,
         };
         let tripwires = self.take_tripwires(&batch.keys, &verdict.charged, &mut found)?;
-        self.disclose(caller, who.id, purpose, &found)?;
+        if mode != DisclosureMode::CountOnly {
+            self.disclose(&scopes, purpose, &found)?;
+        }
         self.ledger.note_activity(&scopes, &Counts { tripwires, ..tally(&batch, &verdict, &found) })?;
         if tripwires > 0 {
             self.act_on_tripwires(caller, &scopes)?;
         }
         Ok(Reply {
-            matches: batch.spread(&found),
+            shown: modes::shape(mode, &found, || batch.spread(&found)),
             is_deferred: batch.positions_of(&verdict.deferred),
+            is_withheld: batch.withheld(&verdict.withheld),
             charged: verdict.grant.granted,
             remaining: verdict.grant.remaining,
             retry_after: verdict.grant.retry_after,
@@ -65,8 +78,18 @@ impl Inner {
     }
 
     /// Charges, and tells the host if something ran short by it.
-    fn charge(&self, caller: &Caller, scopes: &[Scope<'_>], fingerprints: &[u32]) -> Result<Verdict> {
-        let verdict = self.ledger.charge(scopes, fingerprints).inspect_err(|error| {
+    fn charge(
+        &self,
+        caller: &Caller,
+        mode: DisclosureMode,
+        scopes: &[Scope<'_>],
+        fingerprints: &[u32],
+    ) -> Result<Verdict> {
+        let charged = match mode {
+            DisclosureMode::Linked => self.ledger.charge(scopes, fingerprints),
+            _ => self.ledger.charge_together(scopes, fingerprints, self.options.unlinked_min_novel),
+        };
+        let verdict = charged.inspect_err(|error| {
             if matches!(error, Error::Suspended { .. }) {
                 self.options.events.tell(&Event::Refused { caller });
             }
@@ -78,13 +101,17 @@ impl Inner {
         Ok(verdict)
     }
 
-    /// Probes the keys of a batch that are not deferred.
-    fn probe_some(&self, purpose: Purpose, batch: &Distinct, deferred: &[u32]) -> Result<Vec<(u32, AccountId)>> {
-        let mut deferred = deferred.iter().peekable();
-        let numbered = (0_u32..).zip(&batch.keys);
-        let answered = numbered.filter(|(number, _)| deferred.next_if_eq(&number).is_none());
-        let (numbers, keys): (Vec<u32>, Vec<Key>) = answered.unzip();
-        let mut found = self.probe(purpose, &keys)?;
+    /// Probes some keys of a batch, given in order.
+    fn find_some(
+        &self,
+        caller: &Caller,
+        purpose: Purpose,
+        batch: &Distinct,
+        some: impl Iterator<Item = u32>,
+    ) -> Result<Vec<(u32, AccountId)>> {
+        let keyed = some.filter_map(|number| Some((number, *batch.keys.get(number as usize)?)));
+        let (numbers, keys): (Vec<u32>, Vec<Key>) = keyed.unzip();
+        let mut found = self.find(caller, purpose, &keys)?;
         for (number, _) in &mut found {
             *number = numbers.get(*number as usize).copied().unwrap_or_default();
         }
@@ -92,18 +119,11 @@ impl Inner {
     }
 
     /// Records who is about to be shown. A lookup that shows nobody writes nothing.
-    fn disclose(
-        &self,
-        caller: &Caller,
-        identity: ScopeId,
-        purpose: Purpose,
-        found: &[(u32, AccountId)],
-    ) -> Result<()> {
-        if found.is_empty() {
-            return Ok(());
-        }
-        let origins = caller.origins().iter().map(|origin| self.origin_identity(origin));
-        let group = Group { caller: identity, origins: Origins::new(origins), purpose: purpose.bit() as u8 };
+    fn disclose(&self, scopes: &[Scope<'_>], purpose: Purpose, found: &[(u32, AccountId)]) -> Result<()> {
+        let Some((caller, others)) = scopes.split_first().filter(|_| !found.is_empty()) else { return Ok(()) };
+        let origins = others.iter().filter(|scope| matches!(scope.kind, ScopeKind::Origin(_)));
+        let origins = Origins::new(origins.map(|scope| scope.id));
+        let group = Group { caller: caller.id, origins, purpose: purpose.bit() as u8 };
         self.disclosures.record(&group, self.clock.wall_ms(), found.iter().map(|(_, account)| *account))
     }
 
@@ -166,6 +186,9 @@ pub(super) fn check_caller(caller: &Caller) -> Result<()> {
     if caller.origins().len() > Caller::MAX_ORIGINS {
         return Err(Error::TooManyOrigins { found: caller.origins().len() });
     }
+    if caller.own_numbers().len() > Caller::MAX_OWN_NUMBERS {
+        return Err(Error::TooManyOwnNumbers { found: caller.own_numbers().len() });
+    }
     Ok(())
 }
 
@@ -178,30 +201,51 @@ struct Distinct {
 }
 
 impl Distinct {
-    fn of(batch: &[Key]) -> Self {
+    fn of(mut keys: Vec<Key>) -> Self {
+        if keys.len() == 1 {
+            return Self { keys, number_of: vec![0] };
+        }
         // Open addressing over the numbers of keys, one added to each: zero is free. Keys are uniform, so their own
-        // bits are the hash.
-        let mask = (batch.len() * 2).next_power_of_two() - 1;
+        // bits are the hash. Four places a key: most find theirs free, and nothing to guess for a processor.
+        let mask = (keys.len() * 4).next_power_of_two() - 1;
         let mut table = vec![0_u32; mask + 1];
-        let mut keys: Vec<Key> = Vec::with_capacity(batch.len());
-        let mut number_of = Vec::with_capacity(batch.len());
-        for key in batch {
+        let mut number_of = Vec::with_capacity(keys.len());
+        let mut count = 0;
+        for position in 0..keys.len() {
+            let Some(key) = keys.get(position).copied() else { break };
             let mut at = key.lo as usize & mask;
-            // There are twice as many places as keys.
             while let Some(place) = table.get_mut(at) {
                 if *place == 0 {
-                    keys.push(*key);
-                    *place = keys.len() as u32;
+                    // Distinct keys move to the front; all before this one were looked at.
+                    if let Some(to) = keys.get_mut(count as usize) {
+                        *to = key;
+                    }
+                    number_of.push(count);
+                    count += 1;
+                    *place = count;
+                    break;
                 }
                 let number = *place - 1;
-                if keys.get(number as usize) == Some(key) {
+                if keys.get(number as usize) == Some(&key) {
                     number_of.push(number);
                     break;
                 }
                 at = (at + 1) & mask;
             }
         }
+        keys.truncate(count as usize);
         Self { keys, number_of }
+    }
+
+    /// The numbers that are not among these, which are in order.
+    fn all_but(&self, numbers: &[u32]) -> impl Iterator<Item = u32> {
+        let mut numbers = numbers.iter().peekable();
+        (0..self.keys.len() as u32).filter(move |number| numbers.next_if_eq(&number).is_none())
+    }
+
+    /// As [`Distinct::positions_of`], and nothing if there are none.
+    fn withheld(&self, numbers: &[u32]) -> Vec<bool> {
+        if numbers.is_empty() { Vec::new() } else { self.positions_of(numbers) }
     }
 
     /// For each position, whether its number is among these, which are in order.
@@ -256,7 +300,7 @@ mod tests {
     #[test]
     fn duplicates_share_a_number_and_matches_spread_back() {
         let key = |i: u128| Key::from_u128(i << 64 | i);
-        let batch = Distinct::of(&[key(5), key(7), key(5), key(9), key(7)]);
+        let batch = Distinct::of(vec![key(5), key(7), key(5), key(9), key(7)]);
         assert_eq!(batch.keys, [key(5), key(7), key(9)]);
         assert_eq!(batch.number_of, [0, 1, 0, 2, 1]);
         let found = [(0, AccountId::from(1)), (0, AccountId::from(2)), (2, AccountId::from(3))];
@@ -266,16 +310,16 @@ mod tests {
             .into();
         assert_eq!(spread, expected);
         assert_eq!(batch.positions_of(&[1]), [false, true, false, false, true]);
-        assert_eq!(Distinct::of(&[]).positions_of(&[]), [false; 0]);
+        assert_eq!(Distinct::of(Vec::new()).positions_of(&[]), [false; 0]);
     }
 
     #[test]
     fn a_tally_counts_each_number_once_and_misses_only_what_was_paid() {
         let key = |i: u128| Key::from_u128(i << 64 | i);
-        let batch = Distinct::of(&[key(1), key(2), key(2), key(3), key(4), key(5)]);
+        let batch = Distinct::of(vec![key(1), key(2), key(2), key(3), key(4), key(5)]);
         let grant = crate::ledger::Grant { granted: 2, remaining: 0, retry_after: None, newly_short: 0 };
         // Number 0 was paid for earlier, 1 and 3 are paid now, 2 was paid for earlier, 4 waits.
-        let verdict = Verdict { grant, charged: vec![1, 3], deferred: vec![4] };
+        let verdict = Verdict { grant, charged: vec![1, 3], deferred: vec![4], withheld: Vec::new() };
         let found = [(0, 1), (0, 2), (3, 3), (3, 4)].map(|(number, account)| (number, AccountId::from(account)));
         let counts = tally(&batch, &verdict, &found);
         let seen = [counts.lookups, counts.asked, counts.charged, counts.found, counts.missed, counts.deferred];
@@ -286,7 +330,7 @@ mod tests {
     #[test]
     fn many_keys_with_the_same_place_are_told_apart() {
         let keys: Vec<Key> = (0..300_u128).map(|i| Key::from_u128((i % 100) << 64 | 77)).collect();
-        let batch = Distinct::of(&keys);
+        let batch = Distinct::of(keys.clone());
         assert_eq!(batch.keys, keys[..100]);
         assert_eq!(batch.number_of, (0..300).map(|i| i % 100).collect::<Vec<u32>>());
     }

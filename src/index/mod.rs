@@ -1,6 +1,6 @@
 //! Layer 3: the paths of the index, one file each.
 //!
-//! `open` ties the files together, `lookup` answers, also behind `discovery`, `update`, `erase` and `callers` write, `levers`
+//! `open` ties the files together, `lookup` answers, also behind `discovery`, in one of the `modes`, a `mutual` audience apart, `update`, `erase` and `callers` write, `levers`
 //! is what an operator does about callers, `import` and `fold` build
 //! segments, `memory` keeps them where lookups find them, `maintain` works in the background, `verify` and `stats` look without changing anything.
 
@@ -19,6 +19,8 @@ mod levers;
 mod lookup;
 mod maintain;
 mod memory;
+mod modes;
+mod mutual;
 mod no_way_around;
 mod open;
 mod options;
@@ -57,6 +59,7 @@ pub use import::{ImportProgress, ImportReport, Importer};
 pub use inspect::{CallerToken, Disclosure, DisclosureQuery, Disclosures, Exposure, Inspector, Standing};
 pub use levers::{Budget, ScopeBudget, Subject};
 pub use memory::Memory;
+pub use modes::LookupOptions;
 pub use options::Options;
 pub use reply::{Match, NumberState, Reply};
 pub use signals::{CallerSignals, SignalQuery};

@@ -152,7 +152,7 @@
 //! # #[allow(unused_imports)]
 //! # use unlisted::{AccountId, Caller, Discovery, Index, OptIns, PhoneHash, Purpose};
 //! # fn twin(index: &Index, discovery: &Discovery, caller: &Caller, number: PhoneHash) -> unlisted::Result<()> {
-//! let _ = index.lookup(caller, Purpose::Search, &[number])?.matches.len();
+//! let _ = index.lookup(caller, Purpose::Search, &[number])?.shown;
 //! # Ok(())
 //! # }
 //! ```

@@ -1,7 +1,6 @@
 //! Opening: lock, files, secret, ledger, segments, overlay, in this order; and making a new index.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use super::options::Create;
 use super::segments::{FOLDER, LiveSegment, SegmentMap};
 use super::stats::Seen;
 use super::{Index, Inner, Options, Writer, import};
-use crate::disk::{self, DirLock};
+use crate::disk::{DirLock, Disk};
 use crate::ledger::{self, ActivityOptions, LedgerOptions, LedgerState, RedbLedger};
 use crate::store::{self, Changes, SegmentRow, State, Store};
 use crate::words::{Error, KeyRing, Result};
@@ -34,12 +33,12 @@ impl Index {
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self> {
         let dir = dir.as_ref();
         options.check()?;
-        prepare_folder(dir, options.create)?;
-        let lock = DirLock::acquire(dir)?;
+        prepare_folder(dir, &options)?;
+        let lock = DirLock::acquire(&options.disk, dir)?;
         let ring = KeyRing::new(&options.secret);
         create_if_wanted(dir, &options, &ring)?;
 
-        let (store, state, overlay) = Store::open(dir, options.index_database())?;
+        let (store, state, overlay) = Store::open(dir, &options.index_database())?;
         if state.check_value != ring.check_value() {
             return Err(Error::WrongSecret { dir: dir.to_owned() });
         }
@@ -53,7 +52,7 @@ impl Index {
         let disclosures = super::disclosures::open(dir, &options, &store, &state, &ledger)?;
 
         let residency = Residency::new(&options);
-        let segments = open_segments(dir, &store, &state, &residency)?;
+        let segments = open_segments(&options.disk, dir, &store, &state, &residency)?;
         let inner = Arc::new(Inner {
             dir: dir.to_owned(),
             clock: options.clock.clone(),
@@ -118,22 +117,20 @@ fn ledger_options(options: &Options) -> LedgerOptions {
     }
 }
 
-fn prepare_folder(dir: &Path, create: Create) -> Result<()> {
-    let missing = !dir.try_exists().map_err(Error::io("look for", dir))?;
-    if create == Create::Never && (missing || !has_files(dir)?) {
+fn prepare_folder(dir: &Path, options: &Options) -> Result<()> {
+    let disk = &options.disk;
+    let missing = !disk.exists(dir)?;
+    if options.create == Create::Never && (missing || !has_files(disk, dir)?) {
         return Err(Error::NotAnIndex { dir: dir.to_owned() });
     }
-    if missing {
-        fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
-    }
-    Ok(())
+    // Also if the folder is there: an interrupted creation may not have made it durable.
+    if disk.exists(&dir.join(store::FILE_NAME))? { Ok(()) } else { disk.create_dir_all(dir) }
 }
 
 /// Is there any of the files that an index has?
-fn has_files(dir: &Path) -> Result<bool> {
+fn has_files(disk: &Disk, dir: &Path) -> Result<bool> {
     for name in [store::FILE_NAME, ledger::FILE_NAME, FOLDER] {
-        let path = dir.join(name);
-        if path.try_exists().map_err(Error::io("look for", &path))? {
+        if disk.exists(&dir.join(name))? {
             return Ok(true);
         }
     }
@@ -147,25 +144,25 @@ fn has_files(dir: &Path) -> Result<bool> {
 /// without its ledger, is a loss that the host must hear of.
 fn create_if_wanted(dir: &Path, options: &Options, ring: &KeyRing) -> Result<()> {
     let index_path = dir.join(store::FILE_NAME);
-    if index_path.try_exists().map_err(Error::io("look for", &index_path))? {
+    let disk = &options.disk;
+    if disk.exists(&index_path)? {
         if options.create == Create::Always {
             return Err(Error::AlreadyExists { dir: dir.to_owned() });
         }
         return Ok(());
     }
     let ledger_path = dir.join(ledger::FILE_NAME);
-    if ledger_path.try_exists().map_err(Error::io("look for", &ledger_path))? {
+    if disk.exists(&ledger_path)? {
         let left = RedbLedger::open(dir, &ledger_options(options))?.state();
         if !left.is_pristine() {
             return Err(index_older(&index_path, 0, 0, &left));
         }
-        disk::remove_file(&ledger_path)?;
+        disk.remove_file(&ledger_path)?;
     }
     if options.create == Create::Never {
         return Err(Error::NotAnIndex { dir: dir.to_owned() });
     }
-    let segments = dir.join(FOLDER);
-    fs::create_dir_all(&segments).map_err(Error::io("create", &segments))?;
+    disk.create_dir_all(&dir.join(FOLDER))?;
     let state = State {
         index_id: random_id()?,
         check_value: ring.check_value(),
@@ -179,8 +176,8 @@ fn create_if_wanted(dir: &Path, options: &Options, ring: &KeyRing) -> Result<()>
     };
     let policy = options.quotas.clone().unwrap_or_default();
     let first = LedgerState::new(state.ledger_id, state.index_id, policy, options.clock.wall_ms());
-    RedbLedger::create(dir, options.ledger_database(), &first)?;
-    Store::create(dir, options.index_database(), &state)
+    RedbLedger::create(dir, &options.ledger_database(), &first)?;
+    Store::create(dir, &options.index_database(), &state)
 }
 
 fn random_id() -> Result<[u8; 16]> {
@@ -228,12 +225,18 @@ fn enter_epoch(store: &Store, mut state: State, ledger: &RedbLedger) -> Result<S
 }
 
 /// Maps the segments that the manifest names, or reads them, and removes every other file of the folder.
-fn open_segments(dir: &Path, store: &Store, state: &State, residency: &Residency) -> Result<SegmentMap> {
+fn open_segments(
+    disk: &Disk,
+    dir: &Path,
+    store: &Store,
+    state: &State,
+    residency: &Residency,
+) -> Result<SegmentMap> {
     let rows = store.manifest()?;
     residency.check_room(rows.iter().map(|row| row.file_len).sum())?;
     let live = Mutex::new(Vec::with_capacity(rows.len()));
     on_all_cores(&rows, &|| false, |row| {
-        let segment = LiveSegment::open(residency, dir, row, state.index_id)?;
+        let segment = LiveSegment::open(residency, (disk, dir), row, state.index_id)?;
         live.lock().push(Arc::new(segment));
         Ok(())
     })?;
@@ -245,15 +248,13 @@ fn open_segments(dir: &Path, store: &Store, state: &State, residency: &Residency
         reason: "two segments cover the same keys",
     })?;
     let folder = dir.join(FOLDER);
-    for item in fs::read_dir(&folder).map_err(Error::io("list", &folder))? {
-        let item = item.map_err(Error::io("list", &folder))?;
-        let name = item.file_name().to_string_lossy().into_owned();
+    for name in disk.list(&folder)? {
         let ours = name.ends_with(".seg") || name.ends_with(".seg.tmp");
         if ours && !names.contains(&name) {
             tracing::info!(name, "removing a segment file that no transaction named");
-            disk::remove_file(&item.path())?;
+            disk.remove_file(&folder.join(name))?;
         }
     }
-    import::remove_leftovers(dir)?;
+    import::remove_leftovers(disk, dir)?;
     Ok(map)
 }

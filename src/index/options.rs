@@ -8,7 +8,10 @@ use super::Memory;
 use super::events::{Event, Events};
 use crate::database::DbOptions;
 use crate::disclosures::DisclosureSync;
-use crate::words::{Clock, Error, QuotaPolicy, Result, Secret, SystemClock, TripwirePolicy};
+use crate::disk::Disk;
+use crate::words::{
+    Clock, DisclosureMode, Error, Purpose, QuotaPolicy, Result, Secret, SystemClock, TripwirePolicy,
+};
 
 /// How an index is opened. Only the secret has no default.
 ///
@@ -26,6 +29,7 @@ use crate::words::{Clock, Error, QuotaPolicy, Result, Secret, SystemClock, Tripw
 /// ```
 #[derive(Debug, Clone)]
 pub struct Options {
+    pub(crate) disk: Disk,
     pub(crate) secret: Secret,
     pub(crate) create: Create,
     pub(crate) quotas: Option<QuotaPolicy>,
@@ -49,6 +53,8 @@ pub struct Options {
     pub(crate) fold_at_changes: usize,
     pub(crate) max_unfolded: usize,
     pub(crate) removal_retention: Duration,
+    pub(crate) disclosure_modes: [DisclosureMode; Purpose::ALL.len()],
+    pub(crate) unlinked_min_novel: usize,
     pub(crate) disclosure_retention: Duration,
     pub(crate) disclosure_sync: DisclosureSync,
     pub(crate) max_clock_jump: Duration,
@@ -74,6 +80,7 @@ impl Options {
     #[must_use]
     pub fn new(secret: Secret) -> Self {
         Self {
+            disk: Disk::Real,
             secret,
             create: Create::IfMissing,
             quotas: None,
@@ -97,6 +104,8 @@ impl Options {
             fold_at_changes: 100_000,
             max_unfolded: 4_000_000,
             removal_retention: Duration::from_secs(30 * 86_400),
+            disclosure_modes: [DisclosureMode::Linked; Purpose::ALL.len()],
+            unlinked_min_novel: 10,
             disclosure_retention: Duration::from_secs(365 * 86_400),
             disclosure_sync: DisclosureSync::Written { sync_within_ms: 10 },
             max_clock_jump: Duration::from_secs(86_400),
@@ -294,6 +303,24 @@ impl Options {
         self
     }
 
+    /// How much lookups for a purpose tell: [`DisclosureMode::Linked`] by default. A lookup may ask for less
+    /// ([`crate::Index::lookup_with`]), never for more. A stricter mode needs a novelty window.
+    #[must_use]
+    pub fn disclosure_mode(mut self, purpose: Purpose, mode: DisclosureMode) -> Self {
+        if let Some(of_purpose) = self.disclosure_modes.get_mut(purpose.bit() as usize) {
+            *of_purpose = mode;
+        }
+        self
+    }
+
+    /// Fewest numbers that are answered together in the modes unlinked and count, each of them paid for by that lookup: 10
+    /// by default, 2 to 1,000,000. It should be well below every quota's burst: what cannot be paid together is deferred.
+    #[must_use]
+    pub const fn unlinked_min_novel(mut self, numbers: usize) -> Self {
+        self.unlinked_min_novel = numbers;
+        self
+    }
+
     /// How long a disclosure is remembered, counted from the last time it was made: a year by default, at least a
     /// minute.
     #[must_use]
@@ -376,12 +403,21 @@ impl Options {
         self
     }
 
-    pub(crate) const fn index_database(&self) -> DbOptions {
-        DbOptions { cache_bytes: self.index_cache_bytes, check: self.check_databases }
+    /// Puts the index on a simulated disk, where its directory is a path like any other.
+    #[cfg(feature = "internals")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn disk(mut self, disk: &crate::internals::SimDisk) -> Self {
+        self.disk = Disk::Sim(disk.clone());
+        self
     }
 
-    pub(crate) const fn ledger_database(&self) -> DbOptions {
-        DbOptions { cache_bytes: self.ledger_cache_bytes, check: self.check_databases }
+    pub(crate) fn index_database(&self) -> DbOptions {
+        DbOptions { disk: self.disk.clone(), cache_bytes: self.index_cache_bytes, check: self.check_databases }
+    }
+
+    pub(crate) fn ledger_database(&self) -> DbOptions {
+        DbOptions { disk: self.disk.clone(), cache_bytes: self.ledger_cache_bytes, check: self.check_databases }
     }
 
     /// Refuses values that cannot work.
@@ -390,6 +426,9 @@ impl Options {
             DisclosureSync::Written { sync_within_ms } => u64::from(sync_within_ms),
             DisclosureSync::Synced | DisclosureSync::Off => 1,
         };
+        // Without a memory, what was answered once could be asked again in other company.
+        let is_strict = self.disclosure_modes.iter().any(|mode| *mode != DisclosureMode::Linked);
+        let (window_s, window_min_s) = (self.novelty_window.as_secs(), u64::from(is_strict));
         let retention_s = self.activity_retention.as_secs();
         let checks = [
             ("max_batch", "1 to 1,000,000", self.max_batch as u64, 1, 1_000_000),
@@ -413,6 +452,8 @@ impl Options {
             ("disclosure_retention", "60 seconds or more", self.disclosure_retention.as_secs(), 60, u64::MAX),
             ("suspicious_from_percent", "0 to 100", u64::from(self.suspicious_from_percent.unwrap_or(0)), 0, 100),
             ("disclosure_sync", "1 to 60,000 ms", sync_ms, 1, 60_000),
+            ("unlinked_min_novel", "2 to 1,000,000", self.unlinked_min_novel as u64, 2, 1_000_000),
+            ("novelty_window", "a second or more for modes unlinked and count", window_s, window_min_s, u64::MAX),
         ];
         for (name, expected, found, min, max) in checks {
             if found < min || found > max {

@@ -9,7 +9,7 @@ use super::Inner;
 use super::segments::{LiveSegment, SegmentMap};
 use crate::disk::Horizon;
 use crate::segment::staged::{BucketPlace, FilterPlace, TagMatch};
-use crate::words::{AccountId, Key, Purpose, Result, Stamp};
+use crate::words::{AccountId, Key, OptIns, Purpose, Result, Stamp};
 
 /// Keys of a group. Its lines, one a key in each step, fit the first level of a cache.
 const GROUP: usize = 256;
@@ -61,42 +61,55 @@ struct Probe<'a> {
     /// Keys whose listings may be in the spill area too.
     spilled: Vec<Passed<'a>>,
     /// Opted-in listings: position in the batch, account. Three runs, each in order: overlay, table, spill area.
-    found: Vec<(u32, AccountId)>,
+    probed: Probed,
     /// How many keys passed the filter.
     passed: usize,
     /// Of those, keys with an opted-in listing in their home bucket, and in the spill area.
     answered: usize,
 }
 
+/// The opted-in listings of a batch, as (position in the batch, account), in order.
+#[derive(Default)]
+pub(super) struct Probed {
+    pub(super) found: Vec<(u32, AccountId)>,
+    /// Those whose audience is mutual: nobody may be shown them but whose number their account asked for.
+    pub(super) mutual: Vec<(u32, AccountId)>,
+}
+
+impl Probed {
+    /// Takes a listing that agreed to the purpose.
+    #[inline(always)]
+    fn take(&mut self, number: u32, account: AccountId, opt_ins: OptIns) {
+        let to = if opt_ins.contains(OptIns::MUTUAL) { &mut self.mutual } else { &mut self.found };
+        to.push((number, account));
+    }
+}
+
 /// A change of the overlay: position in the batch, account, stamp. Sorted by position.
 type Changed = (u32, AccountId, Stamp);
 
 impl Inner {
-    /// The opted-in listings of these keys, as (position in `keys`, account), in order.
+    /// The opted-in listings of these keys.
     ///
     /// The overlay is read before the segments: a fold puts a change into a segment before it takes it out of
     /// the overlay, so in this order a change is seen in one or both, never in neither.
-    pub(super) fn probe(&self, purpose: Purpose, keys: &[Key]) -> Result<Vec<(u32, AccountId)>> {
+    pub(super) fn probe(&self, purpose: Purpose, keys: &[Key]) -> Result<Probed> {
         self.watched(keys.len(), || self.probe_with(purpose, keys, self.residency.horizon()))
     }
 
     /// [`Inner::probe`], asking for pages that are not in memory if there is a `horizon`.
-    pub(super) fn probe_with(
-        &self,
-        purpose: Purpose,
-        keys: &[Key],
-        horizon: Option<&Horizon>,
-    ) -> Result<Vec<(u32, AccountId)>> {
+    pub(super) fn probe_with(&self, purpose: Purpose, keys: &[Key], horizon: Option<&Horizon>) -> Result<Probed> {
         let changes = self.changes_of(keys);
         let segments = self.segments.load();
         let mut probe = Probe::new(purpose, keys, &segments, &changes);
         probe.run(horizon)?;
         // A key with listings in the table and in the spill area is answered twice: a rate hardly feels it.
         self.seen.add(keys.len() as u64, probe.passed as u64, probe.passed.saturating_sub(probe.answered) as u64);
-        let mut found = probe.found;
+        let mut probed = probe.probed;
         // Usually one run already; the stable sort merges the few that there are.
-        found.sort();
-        Ok(found)
+        probed.found.sort();
+        probed.mutual.sort();
+        Ok(probed)
     }
 
     /// The overlay's changes of these keys, in order of positions.
@@ -115,10 +128,14 @@ impl Inner {
 impl<'a> Probe<'a> {
     /// Begins with what the overlay answers.
     fn new(purpose: Purpose, keys: &'a [Key], segments: &'a SegmentMap, changes: &'a [Changed]) -> Self {
-        let agreed = changes.iter().filter(|(.., stamp)| stamp.flags().opt_ins().allows(purpose));
-        let mut found = Vec::with_capacity(keys.len());
-        found.extend(agreed.map(|(number, account, _)| (*number, *account)));
-        Self { purpose, keys, segments, changes, spilled: Vec::new(), found, passed: 0, answered: 0 }
+        let mut probed = Probed { found: Vec::with_capacity(keys.len()), mutual: Vec::new() };
+        for (number, account, stamp) in changes {
+            let opt_ins = stamp.flags().opt_ins();
+            if opt_ins.allows(purpose) {
+                probed.take(*number, *account, opt_ins);
+            }
+        }
+        Self { purpose, keys, segments, changes, spilled: Vec::new(), probed, passed: 0, answered: 0 }
     }
 
     fn run(&mut self, horizon: Option<&Horizon>) -> Result<()> {
@@ -234,7 +251,7 @@ impl<'a> Probe<'a> {
 
     fn read_slots(&mut self, matches: &[(Passed<'a>, TagMatch)]) -> Result<()> {
         for (asked, matched) in matches {
-            let mut taker = Taker::new(asked.number, self.purpose, self.changes, &mut self.found);
+            let mut taker = Taker::new(asked.number, self.purpose, self.changes, &mut self.probed);
             asked
                 .segment
                 .locate(|s| s.read_slots(*matched, asked.key, &mut |account, stamp| taker.take(account, stamp)))?;
@@ -247,7 +264,7 @@ impl<'a> Probe<'a> {
     /// for when that was seen.
     fn spill_area(&mut self) -> Result<()> {
         for asked in std::mem::take(&mut self.spilled) {
-            let mut taker = Taker::new(asked.number, self.purpose, self.changes, &mut self.found);
+            let mut taker = Taker::new(asked.number, self.purpose, self.changes, &mut self.probed);
             asked
                 .segment
                 .locate(|s| s.probe_spill(asked.key, &mut |account, stamp| taker.take(account, stamp)))?;
@@ -262,22 +279,23 @@ struct Taker<'a> {
     number: u32,
     purpose: Purpose,
     changes: &'a [Changed],
-    found: &'a mut Vec<(u32, AccountId)>,
+    probed: &'a mut Probed,
     agreed: bool,
 }
 
 impl<'a> Taker<'a> {
-    fn new(number: u32, purpose: Purpose, changes: &'a [Changed], found: &'a mut Vec<(u32, AccountId)>) -> Self {
-        Self { number, purpose, changes, found, agreed: false }
+    fn new(number: u32, purpose: Purpose, changes: &'a [Changed], probed: &'a mut Probed) -> Self {
+        Self { number, purpose, changes, probed, agreed: false }
     }
 
     #[inline(always)]
     fn take(&mut self, account: AccountId, stamp: Stamp) {
-        if stamp.flags().opt_ins().allows(self.purpose) {
+        let opt_ins = stamp.flags().opt_ins();
+        if opt_ins.allows(self.purpose) {
             self.agreed = true;
             // A change stands above the segment's listing of the same account.
             if !is_changed(self.changes, self.number, account) {
-                self.found.push((self.number, account));
+                self.probed.take(self.number, account, opt_ins);
             }
         }
     }

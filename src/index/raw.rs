@@ -26,7 +26,7 @@ impl Index {
     /// # Errors
     /// As [`Index::lookup`]'s of the segments.
     pub fn raw_probe(&self, purpose: Purpose, keys: &PreparedKeys) -> Result<usize> {
-        self.inner.probe(purpose, &keys.0).map(|found| found.len())
+        self.inner.probe(purpose, &keys.0).map(|probed| probed.found.len())
     }
 }
 
@@ -39,7 +39,7 @@ impl Index {
     pub fn raw_probe_unasked(&self, purpose: Purpose, keys: &PreparedKeys) -> Result<usize> {
         let found = self.inner.probe_with(purpose, &keys.0, None);
         super::memory::overlook_faults();
-        found.map(|found| found.len())
+        found.map(|probed| probed.found.len())
     }
 }
 

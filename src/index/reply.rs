@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::words::AccountId;
+use super::modes::distinct;
+use crate::words::{AccountId, DisclosureMode};
 
 /// The answer to one lookup.
 ///
@@ -25,12 +26,25 @@ use crate::words::AccountId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Reply {
-    pub(super) matches: Vec<Match>,
+    pub(super) shown: Shown,
     /// One flag for each number asked: was it left out for want of budget?
     pub(super) is_deferred: Vec<bool>,
+    /// Likewise, was it left out because of the mode? Empty if none was.
+    pub(super) is_withheld: Vec<bool>,
     pub(super) charged: u64,
     pub(super) remaining: u64,
     pub(super) retry_after: Option<Duration>,
+}
+
+/// What a mode tells. What it does not tell is not in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "lowercase"))]
+pub(super) enum Shown {
+    Linked(Vec<Match>),
+    /// Each once, in the order of their ids.
+    Unlinked(Vec<AccountId>),
+    /// Of accounts.
+    Count(u64),
 }
 
 /// A listing that agreed to be found.
@@ -74,12 +88,51 @@ pub enum NumberState {
     Answered,
     /// The budget did not reach: nothing was charged for it and nothing was looked up.
     Deferred,
+    /// Only in the modes unlinked and count: this caller paid for it earlier, too few new numbers came with it
+    /// ([`crate::Options::unlinked_min_novel`]), or the caller paid for more than is remembered. Nothing was looked up, and
+    /// nothing charged, unless another lookup of the same caller paid for it at the same moment.
+    Withheld,
 }
 
 impl Reply {
-    /// Every match, in the order of positions. A number may match several accounts, an account several numbers.
+    /// Every match, in the order of positions. A number may match several accounts, an account several numbers. None
+    /// unless the mode is [`DisclosureMode::Linked`].
     pub fn matches(&self) -> impl ExactSizeIterator<Item = Match> {
-        self.matches.iter().copied()
+        let matches: &[Match] = match &self.shown {
+            Shown::Linked(matches) => matches,
+            Shown::Unlinked(_) | Shown::Count(_) => &[],
+        };
+        matches.iter().copied()
+    }
+
+    /// The accounts that were found, each once, in the order of their ids, which says nothing about the numbers. None if
+    /// the mode is [`DisclosureMode::CountOnly`].
+    #[must_use]
+    pub fn accounts(&self) -> Vec<AccountId> {
+        match &self.shown {
+            Shown::Linked(matches) => distinct(matches.iter().map(|found| found.account)),
+            Shown::Unlinked(accounts) => accounts.clone(),
+            Shown::Count(_) => Vec::new(),
+        }
+    }
+
+    /// How many accounts were found, each counted once, in every mode.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        match &self.shown {
+            Shown::Linked(_) | Shown::Unlinked(_) => self.accounts().len() as u64,
+            Shown::Count(accounts) => *accounts,
+        }
+    }
+
+    /// How much this reply tells.
+    #[must_use]
+    pub const fn mode(&self) -> DisclosureMode {
+        match &self.shown {
+            Shown::Linked(_) => DisclosureMode::Linked,
+            Shown::Unlinked(_) => DisclosureMode::Unlinked,
+            Shown::Count(_) => DisclosureMode::CountOnly,
+        }
     }
 
     /// Positions that were left out for want of budget, in order.
@@ -91,7 +144,11 @@ impl Reply {
     #[must_use]
     pub fn state(&self, position: usize) -> Option<NumberState> {
         let deferred = self.is_deferred.get(position)?;
-        Some(if *deferred { NumberState::Deferred } else { NumberState::Answered })
+        Some(match self.is_withheld.get(position) {
+            _ if *deferred => NumberState::Deferred,
+            Some(true) => NumberState::Withheld,
+            Some(false) | None => NumberState::Answered,
+        })
     }
 
     /// How long until the deferred numbers (or a full burst of them) can be asked; `None` if none was deferred.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::memory::{Presence, Residency};
-use crate::disk::{self, Buffer, MappedFile};
+use crate::disk::{Buffer, Disk, MappedFile};
 use crate::segment::Flaw;
 use crate::segment::keys::KeyRange;
 use crate::segment::layout::PAGE_LEN;
@@ -25,14 +25,19 @@ pub(super) struct LiveSegment {
 
 impl LiveSegment {
     /// Maps and checks the file of a manifest row, or reads and checks all of it.
-    pub(super) fn open(residency: &Residency, dir: &Path, row: &SegmentRow, index_id: [u8; 16]) -> Result<Self> {
+    pub(super) fn open(
+        residency: &Residency,
+        (disk, dir): (&Disk, &Path),
+        row: &SegmentRow,
+        index_id: [u8; 16],
+    ) -> Result<Self> {
         let path = dir.join(FOLDER).join(row.file_name());
         if residency.is_resident() {
-            let live = Self::check(&path, MappedFile::copy(&path)?, row, index_id, true)?;
+            let live = Self::check(&path, MappedFile::copy(disk, &path)?, row, index_id, true)?;
             live.locate(Segment::verify_pages)?;
             return Ok(live);
         }
-        let file = MappedFile::open_sparse(&path)?;
+        let file = MappedFile::open_sparse(disk, &path)?;
         let len = file.as_ref().len();
         // Before anything is touched: a disk that reads ahead megabytes made an open of 64 segments take two seconds.
         file.expect_random(0..len);
@@ -72,8 +77,13 @@ impl LiveSegment {
 
     /// Writes a new segment, verifies what the disk gives back, and makes it appear. What was touched to verify it is
     /// not kept: [`LiveSegment::open_verified`] is for when it is used.
-    pub(super) fn publish(dir: &Path, row: &SegmentRow, index_id: [u8; 16], image: &Buffer) -> Result<()> {
-        disk::publish(&dir.join(FOLDER), &row.file_name(), image, |path, file| {
+    pub(super) fn publish(
+        (disk, dir): (&Disk, &Path),
+        row: &SegmentRow,
+        index_id: [u8; 16],
+        image: &Buffer,
+    ) -> Result<()> {
+        disk.publish(&dir.join(FOLDER), &row.file_name(), image, |path, file| {
             Self::check(path, file, row, index_id, true)?.locate(Segment::verify_pages)
         })
     }
@@ -81,11 +91,11 @@ impl LiveSegment {
     /// Opens a segment that this process has just published.
     pub(super) fn open_verified(
         residency: &Residency,
-        dir: &Path,
+        place: (&Disk, &Path),
         row: &SegmentRow,
         index_id: [u8; 16],
     ) -> Result<Self> {
-        let live = Self::open(residency, dir, row, index_id)?;
+        let live = Self::open(residency, place, row, index_id)?;
         live.segment.trust_pages();
         residency.settle(&live)?;
         Ok(live)

@@ -1,14 +1,12 @@
 //! Figures about an index.
 
-use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Index, Inner};
 use crate::disclosures::DisclosureSync;
-use crate::words::{Error, Flags, Key, Purpose, Result};
+use crate::words::{Flags, Key, Purpose, Result};
 
 /// What an index holds and what it takes.
 ///
@@ -108,7 +106,7 @@ impl Counts {
             return;
         }
         self.listings = step(self.listings, 1);
-        if !flags.opt_ins().is_empty() {
+        if flags.opt_ins().has_purpose() {
             self.opted_in = step(self.opted_in, 1);
         }
     }
@@ -134,7 +132,7 @@ impl Inner {
         counts.listings = counts.listings.saturating_sub(tripwires);
         counts.opted_in = counts.opted_in.saturating_sub(tripwires);
         let segment_bytes = self.segment_bytes();
-        let index_bytes = file_len(self.store.path())?;
+        let index_bytes = self.options.disk.len(self.store.path())?;
         let (disclosures, known) = (self.disclosures.usage(), self.ledger.known_usage());
         let looked_up = self.seen.looked_up.load(Ordering::Relaxed);
         let passed = self.seen.passed.load(Ordering::Relaxed);
@@ -151,7 +149,7 @@ impl Inner {
             delta,
             segment_bytes,
             index_bytes,
-            ledger_bytes: file_len(self.ledger.path())?,
+            ledger_bytes: self.options.disk.len(self.ledger.path())?,
             disclosure_bytes: disclosures.bytes,
             disclosures: disclosures.rows,
             disclosure_sync: self.disclosures.sync(),
@@ -213,11 +211,7 @@ impl Inner {
 
     /// Bytes of all files of the index.
     pub(super) fn disk_bytes(&self) -> Result<u64> {
-        let databases = file_len(self.store.path())? + file_len(self.ledger.path())?;
+        let databases = self.options.disk.len(self.store.path())? + self.options.disk.len(self.ledger.path())?;
         Ok(self.segment_bytes() + databases + self.disclosures.usage().bytes)
     }
-}
-
-fn file_len(path: &Path) -> Result<u64> {
-    fs::metadata(path).map(|metadata| metadata.len()).map_err(Error::io("ask the size of", path))
 }

@@ -82,7 +82,7 @@ fn verify_segment(segment: &LiveSegment) -> Result<u64> {
         s.for_each(|entry| {
             entries += 1;
             removed += u64::from(entry.flags().is_removed());
-            opted_in += u64::from(!entry.flags().opt_ins().is_empty());
+            opted_in += u64::from(entry.flags().opt_ins().has_purpose());
             if flaw.is_ok() {
                 let mut found = false;
                 flaw = s.probe(entry.key, |account, stamp| {

@@ -38,6 +38,19 @@ pub(super) struct Buckets {
     max_lease: u64,
 }
 
+/// How many numbers a charge is for: none, or from `least` to `most`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Want {
+    pub(super) least: u64,
+    pub(super) most: u64,
+}
+
+impl From<u64> for Want {
+    fn from(most: u64) -> Self {
+        Self { least: 0, most }
+    }
+}
+
 /// What became of an attempt to charge.
 pub(super) enum Attempt {
     /// Some buckets are not in memory. Read these, and hand what the file says to the next attempt.
@@ -131,15 +144,16 @@ impl Buckets {
         Locked { guards }
     }
 
-    /// Charges up to `want` numbers to all scopes alike, if their buckets are in memory.
+    /// Charges as many numbers as are wanted, or fewer, to all scopes alike, if their buckets are in memory.
     pub(super) fn charge(
         &self,
         scopes: &[Scope<'_>],
         quotas: &Quotas,
         now_ns: u64,
-        want: u64,
+        want: impl Into<Want>,
         loaded: Loaded,
     ) -> Attempt {
+        let Want { least, most: want } = want.into();
         let mut locked = self.lock(scopes);
         let payers = match payers(&mut locked, scopes, quotas, now_ns, loaded) {
             Ok(payers) => payers,
@@ -148,7 +162,7 @@ impl Buckets {
         if let Some(at) = payers.iter().position(|payer| payer.is_suspended) {
             return Attempt::Suspended(at);
         }
-        let mut grant = decide(&payers, now_ns, want);
+        let mut grant = decide(&payers, now_ns, Want { least, most: want });
         let mut advances = Advances::new();
         let is_short = grant.granted < want;
         for (i, (scope, payer)) in scopes.iter().zip(&payers).enumerate() {
@@ -261,7 +275,7 @@ fn payers(
         };
         // If the bucket was there in between and went again, the file may say more by now.
         if table.evictions(scope.id) == evictions && table.find(scope.id).is_none() {
-            table.insert(state);
+            table.insert(state, scopes);
             if !standing.is_ordinary() {
                 table.set_standing(scope.id, standing);
             }
@@ -315,14 +329,14 @@ fn missing(locked: &mut Locked<'_>, scopes: &[Scope<'_>]) -> Loaded {
 }
 
 /// The largest prefix that every scope can pay, what is left after it, and how long the rest takes.
-fn decide(payers: &[Payer; MAX_SCOPES], now: u64, want: u64) -> Grant {
+fn decide(payers: &[Payer; MAX_SCOPES], now: u64, want: Want) -> Grant {
     let buckets = || payers.iter().filter_map(|payer| Some((payer.tat_ns, payer.quota?)));
     let available = |(tat, quota): (u64, Quota)| quota::available(tat, now, quota);
-    let least = buckets().map(available).min().unwrap_or(0);
-    let granted = least.min(want);
+    let affordable = buckets().map(available).min().unwrap_or(0);
+    let granted = if affordable < want.least { 0 } else { affordable.min(want.most) };
     // What a bucket can pay after paying `granted` is exactly that much less.
-    let remaining = least - granted;
-    let rest = want - granted;
+    let remaining = affordable - granted;
+    let rest = want.most - granted;
     if rest == 0 {
         return Grant { granted, remaining, retry_after: None, newly_short: 0 };
     }

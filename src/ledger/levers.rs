@@ -201,7 +201,7 @@ fn remember(table: &mut Table, altered: &Altered<'_>) {
     let id = altered.scope.id;
     let state = altered.state();
     if table.find(id).is_none() {
-        table.insert(state);
+        table.insert(state, &[]);
     }
     if let Some((at, mut bucket)) = table.find(id) {
         [bucket.tat_ns, ..] = altered.moments;

@@ -17,7 +17,7 @@ use super::ScopeId;
 use super::known::Known;
 use super::novelty_rows::{self, Unwritten};
 use crate::database::Db;
-use crate::novelty::{FULL_BITS, MAX_CUT_EXPOSURE, NoveltySet, exposure_of};
+use crate::novelty::{FULL_BITS, MAX_CUT_EXPOSURE, MAX_REMEMBERED, NoveltySet, exposure_of};
 use crate::words::Result;
 
 const SHARDS: usize = 64;
@@ -68,6 +68,16 @@ impl Remembered {
         }
         positions.truncate(count);
         positions
+    }
+
+    /// Did this caller pay for the number?
+    pub(super) fn knows(&self, fingerprint: u32) -> bool {
+        self.set.contains(fingerprint)
+    }
+
+    /// How many more numbers can be remembered.
+    pub(super) const fn room(&self) -> usize {
+        MAX_REMEMBERED.saturating_sub(self.set.len())
     }
 }
 
@@ -233,13 +243,14 @@ impl Memory {
         Ok(remembered)
     }
 
-    /// Remembers numbers whose charge is durable.
+    /// Remembers numbers whose charge is durable; says of each whether it was not remembered yet and is now.
     pub(super) fn remember(
         &self,
         caller: ScopeId,
         shared: &Shared,
         now_ns: u64,
         paid: impl ExactSizeIterator<Item = u32>,
+        mut is_new: impl FnMut(bool),
     ) {
         let generation = self.generation(now_ns / MINUTE_NS);
         let mut remembered = shared.lock();
@@ -258,9 +269,11 @@ impl Memory {
         set.reserve(paid.len());
         for fingerprint in paid {
             // Another lookup of the caller may have paid for it as well.
-            if set.insert(fingerprint, FULL_BITS) {
+            let inserted = set.insert(fingerprint, FULL_BITS);
+            if inserted {
                 unwritten.push(fingerprint);
             }
+            is_new(inserted);
         }
         let added = unwritten.len() - waiting;
         remembered.stale_at_min = remembered.stale_at_min.min(self.stale_at(generation));

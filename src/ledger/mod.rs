@@ -21,6 +21,7 @@ mod standing;
 mod state;
 mod table;
 mod time;
+mod together;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +89,9 @@ pub(crate) struct Verdict {
     /// Positions, in order, of the numbers that could not be paid. All others may be answered: they are paid now, or
     /// were within the window.
     pub(crate) deferred: Vec<u32>,
+    /// Positions, in order, of the numbers that are left out without a charge, because they were paid for earlier or are too
+    /// few ([`RedbLedger::charge_together`]).
+    pub(crate) withheld: Vec<u32>,
 }
 
 /// A durable account of what was asked.

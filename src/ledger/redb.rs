@@ -12,7 +12,7 @@ use redb::WriteTransaction;
 
 use super::activity::{Activity, ActivityOptions};
 use super::bucket_rows::BucketState;
-use super::buckets::{Advances, Attempt, Buckets, Loaded, MAX_SCOPES};
+use super::buckets::{Advances, Attempt, Buckets, Loaded, MAX_SCOPES, Want};
 use super::group::{Group, Outcome};
 use super::known::Known;
 use super::memory::Memory;
@@ -86,19 +86,23 @@ impl fmt::Debug for RedbLedger {
 }
 
 impl RedbLedger {
-    /// Creates the file with its first state.
-    pub(crate) fn create(dir: &Path, options: DbOptions, first: &LedgerState) -> Result<()> {
-        let db = Db::create(&dir.join(FILE_NAME), options)?;
-        db.write(|txn| state::write(&db, txn, first))
+    /// Creates the file with its first state; it appears whole or not at all.
+    pub(crate) fn create(dir: &Path, options: &DbOptions, first: &LedgerState) -> Result<()> {
+        let temporary = dir.join(format!("{FILE_NAME}.tmp"));
+        options.disk.remove_file(&temporary)?;
+        let db = Db::create(&temporary, options)?;
+        db.write(|txn| state::write(&db, txn, first))?;
+        drop(db);
+        options.disk.rename(&temporary, &dir.join(FILE_NAME))
     }
 
     /// Opens the file. A missing one is an error: a fresh ledger would refill every budget.
     pub(crate) fn open(dir: &Path, options: &LedgerOptions) -> Result<Self> {
         let path = dir.join(FILE_NAME);
-        if !path.try_exists().map_err(Error::io("look for", &path))? {
+        if !options.database.disk.exists(&path)? {
             return Err(Error::LedgerMissing { path });
         }
-        let db = Db::open(&path, options.database, "an unlisted ledger")?;
+        let db = Db::open(&path, &options.database, "an unlisted ledger")?;
         let (state, eras, standings) =
             db.read(|txn| Ok((state::read(&db, txn)?, policy_rows::read(&db, txn)?, standing::count(&db, txn)?)))?;
         let time = LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump);
@@ -202,7 +206,7 @@ impl RedbLedger {
         Ok(())
     }
 
-    fn write_some_novelty(&self) -> Result<()> {
+    pub(super) fn write_some_novelty(&self) -> Result<()> {
         self.commit(|txn, _| self.memory.write(&self.db, txn))
     }
 
@@ -277,15 +281,16 @@ impl RedbLedger {
         result
     }
 
-    fn check_poison(&self) -> Result<()> {
+    pub(super) fn check_poison(&self) -> Result<()> {
         match self.poison.get() {
             Some(cause) => Err(Error::Poisoned { what: "ledger", cause: cause.clone() }),
             None => Ok(()),
         }
     }
 
-    /// Charges up to `want` numbers to all scopes alike; durable when it returns.
-    pub(super) fn pay(&self, scopes: &[Scope<'_>], now_ns: u64, want: u64) -> Result<Grant> {
+    /// Charges as many numbers as are wanted, or fewer, to all scopes alike; durable when it returns.
+    pub(super) fn pay(&self, scopes: &[Scope<'_>], now_ns: u64, want: impl Into<Want>) -> Result<Grant> {
+        let want = want.into();
         let mut loaded = Loaded::default();
         let (grant, advances) = loop {
             match self.buckets.charge(scopes, &self.quotas.load(), now_ns, want, std::mem::take(&mut loaded)) {
@@ -377,12 +382,12 @@ impl Ledger for RedbLedger {
         // Only now: what is remembered is free, so it must be paid for good.
         if let Some(remembered) = remembered.filter(|_| granted > 0) {
             let paid = novel.iter().map(|at| fingerprints.get(*at as usize).copied().unwrap_or_default());
-            self.memory.remember(caller, &remembered, now_ns, paid);
+            self.memory.remember(caller, &remembered, now_ns, paid, |_| ());
             if self.memory.is_full() {
                 self.write_some_novelty()?;
             }
         }
-        Ok(Verdict { grant, charged: novel, deferred })
+        Ok(Verdict { grant, charged: novel, deferred, withheld: Vec::new() })
     }
 
     fn policy(&self) -> Arc<QuotaPolicy> {

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::ScopeId;
 use super::bucket_rows::BucketState;
 use super::standing::Standing;
+use super::{Scope, ScopeId};
 use crate::disk::{LINE, Lines};
 
 /// Slots that a hand looks at before it takes what it can get.
@@ -169,10 +169,11 @@ impl Table {
         self.store(at, &Bucket { has_standing, ..bucket });
     }
 
-    /// Adds a bucket that is not there, as the file says it is.
-    pub(super) fn insert(&mut self, state: BucketState) {
+    /// Adds a bucket that is not there, as the file says it is. Those of `kept` stay: a charge that has two buckets in a
+    /// table with room for one would wait for itself for ever.
+    pub(super) fn insert(&mut self, state: BucketState, kept: &[Scope<'_>]) {
         if self.used >= self.capacity {
-            self.evict();
+            self.evict(kept);
         }
         if self.slots.len() * 3 < (self.used + 1) * 4 {
             self.grow();
@@ -215,13 +216,14 @@ impl Table {
 
     /// Evicts a bucket that nobody asked for lately and that waits for no commit. Where all wait, nothing goes and the
     /// table grows: there are never more of them than lookups under way.
-    fn evict(&mut self) {
+    fn evict(&mut self, kept: &[Scope<'_>]) {
         let mut fallback = None;
         let mut looks = 0;
         for _ in 0..self.slots.len() {
             let at = self.hand & self.mask();
             self.hand = (at + 1) & self.mask();
-            let Some(bucket) = self.at(at).filter(|bucket| !bucket.is_pinned()) else { continue };
+            let may_go = |bucket: &Bucket| !bucket.is_pinned() && kept.iter().all(|scope| scope.id != bucket.id);
+            let Some(bucket) = self.at(at).filter(may_go) else { continue };
             if !bucket.recent {
                 return self.remove(at);
             }
@@ -290,7 +292,7 @@ mod tests {
     }
 
     fn insert(table: &mut Table, id: ScopeId, tat_ns: u64) {
-        table.insert(BucketState { id, tat_ns, version: 1 });
+        table.insert(BucketState { id, tat_ns, version: 1 }, &[]);
     }
 
     fn wait(table: &mut Table, id: ScopeId) {

@@ -74,7 +74,7 @@ fn survey(input: &Input<'_>, keys: KeyShape) -> (Header, Vec<Entry>) {
         members: [0; PURPOSES],
     };
     let mut spilled = Vec::new();
-    // How often each set of opt-ins occurs.
+    // How often each set of purposes occurs, whatever their audience.
     let mut sets = [0_u64; 1 << PURPOSES];
     for (_, run) in runs(input.entries, keys) {
         for entry in run {

@@ -256,6 +256,7 @@ pub(super) fn adopt_delta(db: &Db) -> Result<()> {
 mod tests {
     use super::*;
     use crate::database::DbOptions;
+    use crate::disk::Disk;
     use crate::words::{Flags, OptIns, Version};
 
     fn change(key: u128, version: u64) -> Change {
@@ -269,7 +270,8 @@ mod tests {
 
     fn fresh() -> (tempfile::TempDir, Db, LogState) {
         let dir = tempfile::tempdir().unwrap();
-        let db = Db::create(&dir.path().join("log"), DbOptions { cache_bytes: 1 << 20, check: true }).unwrap();
+        let options = DbOptions { disk: Disk::Real, cache_bytes: 1 << 20, check: true };
+        let db = Db::create(&dir.path().join("log"), &options).unwrap();
         (dir, db, LogState::default())
     }
 

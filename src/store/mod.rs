@@ -11,7 +11,6 @@ use std::path::Path;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::database::{Db, DbOptions};
-use crate::disk;
 use crate::overlay::{Change, Overlay};
 use crate::segment::keys::KeyRange;
 use crate::words::{AccountId, Key, Result, Stamp};
@@ -53,17 +52,17 @@ pub(crate) struct Changes<'a> {
 
 impl Store {
     /// Creates the file with its first state; it appears whole or not at all.
-    pub(crate) fn create(dir: &Path, options: DbOptions, state: &State) -> Result<()> {
+    pub(crate) fn create(dir: &Path, options: &DbOptions, state: &State) -> Result<()> {
         let temporary = dir.join(format!("{FILE_NAME}.tmp"));
-        disk::remove_file(&temporary)?;
+        options.disk.remove_file(&temporary)?;
         let store = Self { db: Db::create(&temporary, options)?, log: Mutex::default() };
         store.commit(&Changes::default(), state)?;
         drop(store);
-        disk::rename(&temporary, &dir.join(FILE_NAME))
+        options.disk.rename(&temporary, &dir.join(FILE_NAME))
     }
 
     /// Opens the file and reads its state and the changes that count.
-    pub(crate) fn open(dir: &Path, options: DbOptions) -> Result<(Self, State, Overlay)> {
+    pub(crate) fn open(dir: &Path, options: &DbOptions) -> Result<(Self, State, Overlay)> {
         let db = Db::open(&dir.join(FILE_NAME), options, "an unlisted index")?;
         let state = db.read(|txn| state::read(&db, txn))?;
         log::adopt_delta(&db)?;

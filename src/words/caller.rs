@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
+use super::{AccountId, PhoneHash};
+
 /// A caller that the host has authenticated, with the origins it shares with others.
 ///
 /// Every lookup is charged to the caller, to each of its origins and to everyone. The id and the origins reach
@@ -22,6 +24,7 @@ use thiserror::Error;
 pub struct Caller {
     id: Vec<u8>,
     origins: Vec<Origin>,
+    own_numbers: Vec<PhoneHash>,
 }
 
 /// Something that several callers share: a network prefix, a device, a signup cohort, a tenant.
@@ -87,11 +90,40 @@ impl Caller {
     pub const MAX_ID_LEN: usize = 256;
     /// Most origins of one caller.
     pub const MAX_ORIGINS: usize = 8;
+    /// Most numbers of a caller's own.
+    pub const MAX_OWN_NUMBERS: usize = 8;
 
     /// A caller by the host's own id for it. An empty or overlong id is refused by the lookup.
     #[must_use]
     pub fn new(id: impl AsRef<[u8]>) -> Self {
-        Self { id: id.as_ref().to_vec(), origins: Vec::new() }
+        Self { id: id.as_ref().to_vec(), origins: Vec::new(), own_numbers: Vec::new() }
+    }
+
+    /// The caller that an account is: its id is the account's text. Only what an account asked under this id counts for
+    /// its listings with a mutual audience ([`OptIns::MUTUAL`](crate::OptIns::MUTUAL)).
+    ///
+    /// ```
+    /// use unlisted::{AccountId, Caller};
+    /// assert_eq!(Caller::of_account(AccountId::from(42)), Caller::new("42"));
+    /// ```
+    #[must_use]
+    pub fn of_account(account: AccountId) -> Self {
+        Self::new(account.to_string())
+    }
+
+    /// The same caller, with one more number or e-mail address of its own, which the host has verified: listings with a
+    /// mutual audience answer if their account asked for it. At most [`Caller::MAX_OWN_NUMBERS`] count; more are refused
+    /// by the lookup.
+    #[must_use]
+    pub fn own_number(mut self, hash: PhoneHash) -> Self {
+        if !self.own_numbers.contains(&hash) {
+            self.own_numbers.push(hash);
+        }
+        self
+    }
+
+    pub(crate) fn own_numbers(&self) -> &[PhoneHash] {
+        &self.own_numbers
     }
 
     /// The same caller, coming through one more origin. The same origin twice counts once.

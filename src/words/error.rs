@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::{
-    AccountId, Caller, EmailError, OriginError, ParseAccountError, ParseQuotaError, SecretError, Suspension,
-    UnknownPurpose, VersionError,
+    AccountId, Caller, DisclosureMode, EmailError, OriginError, ParseAccountError, ParseQuotaError, Purpose,
+    SecretError, Suspension, UnknownMode, UnknownPurpose, VersionError,
 };
 use crate::phone::E164Error;
 
@@ -198,6 +198,22 @@ pub enum Error {
         /// Origins given.
         found: usize,
     },
+    /// Too many numbers of the caller's own.
+    #[error("a caller has at most {} numbers of its own, found {found}", Caller::MAX_OWN_NUMBERS)]
+    TooManyOwnNumbers {
+        /// Numbers given.
+        found: usize,
+    },
+    /// The lookup asks for a laxer mode than the purpose has. Nothing was charged.
+    #[error("{purpose} is answered {configured} or stricter, and the lookup asks for {asked}")]
+    LaxerMode {
+        /// The purpose.
+        purpose: Purpose,
+        /// The mode that the index was opened with for it.
+        configured: DisclosureMode,
+        /// The mode that was asked for.
+        asked: DisclosureMode,
+    },
     /// The batch is over the configured bound and can never be answered.
     #[error("a lookup asks for at most {limit} numbers, found {len}")]
     BatchTooLarge {
@@ -331,6 +347,9 @@ pub enum Error {
     /// Not a purpose.
     #[error(transparent)]
     Purpose(#[from] UnknownPurpose),
+    /// Not a disclosure mode.
+    #[error(transparent)]
+    Mode(#[from] UnknownMode),
     /// Not a quota.
     #[error(transparent)]
     Quota(#[from] ParseQuotaError),

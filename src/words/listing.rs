@@ -85,21 +85,22 @@ pub struct Listing {
 
 /// What a stored listing says besides key, account and version: the opt-ins, or that it was removed.
 ///
-/// One byte. Bits 0-5 are the opt-ins. Bit 7 marks a removed listing, whose bits 0-5 then hold the coarse time
-/// of removal (see `segment::tombstone`). Bit 6 is not used and must be zero.
+/// One byte. Bits 0-5 are the purposes opted in to, bit 6 their mutual audience. Bit 7 marks a removed listing, whose bits
+/// 0-5 then hold the coarse time of removal (see `segment::tombstone`), and whose bit 6 must be zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Flags(u8);
 
 impl Flags {
     const REMOVED: u8 = 0x80;
-    const LOW: u8 = 0x3f;
+    const OPT_INS: u8 = 0x7f;
+    const ERA: u8 = 0x3f;
 
     pub(crate) const fn live(opt_ins: OptIns) -> Self {
-        Self(opt_ins.bits() & Self::LOW)
+        Self(opt_ins.bits() & Self::OPT_INS)
     }
 
     pub(crate) const fn removed(era: u8) -> Self {
-        Self(Self::REMOVED | era & Self::LOW)
+        Self(Self::REMOVED | era & Self::ERA)
     }
 
     pub(crate) const fn is_removed(self) -> bool {
@@ -110,12 +111,12 @@ impl Flags {
     pub(crate) const fn opt_ins(self) -> OptIns {
         // All ones for a live listing, zero for a removed one, without a branch.
         let live = (self.0 >> 7).wrapping_sub(1);
-        OptIns::from_bits_truncate(self.0 & live & Self::LOW)
+        OptIns::from_bits_truncate(self.0 & live & Self::OPT_INS)
     }
 
     /// The coarse time of removal, `0..64`.
     pub(crate) const fn era(self) -> u8 {
-        self.0 & Self::LOW
+        self.0 & Self::ERA
     }
 }
 
@@ -130,7 +131,7 @@ impl Stamp {
 
     /// Reads a stored word; `None` if its flags have bits that no writer sets.
     pub(crate) const fn from_word(word: u64) -> Option<Self> {
-        if word & 0x40 == 0 { Some(Self(word)) } else { None }
+        if word & 0xc0 == 0xc0 { None } else { Some(Self(word)) }
     }
 
     pub(crate) const fn word(self) -> u64 {
@@ -187,12 +188,16 @@ mod tests {
             assert_eq!((stamp.version(), stamp.flags()), (Version::MAX, flags));
             assert_eq!(Stamp::from_word(stamp.word()), Some(stamp));
         }
-        for bits in 0..64 {
+        for bits in 0..128 {
             let opt_ins = OptIns::from_bits(bits).unwrap();
             assert_eq!(Flags::live(opt_ins).opt_ins(), opt_ins);
             assert!(!Flags::live(opt_ins).is_removed());
         }
-        assert_eq!(Stamp::from_word(0x40), None);
+        for era in 0..64 {
+            assert_eq!(Stamp::from_word(0xc0 | era), None);
+        }
+        let mutual = Flags::live(OptIns::SEARCH | OptIns::MUTUAL);
+        assert_eq!(Stamp::from_word(Stamp::new(Version::MAX, mutual).word()).map(Stamp::flags), Some(mutual));
     }
 
     #[test]

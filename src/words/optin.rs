@@ -89,10 +89,16 @@ impl FromStr for Purpose {
     }
 }
 
+/// The name of [`OptIns::MUTUAL`] in files.
+const MUTUAL: &str = "mutual";
+
 bitflags! {
     /// The purposes a listing agreed to be found for. Defaults to none.
     ///
     /// Text form: names joined by `|`, empty for none.
+    ///
+    /// [`OptIns::MUTUAL`] is no purpose: it narrows those beside it to callers whose number the account itself asked for.
+    /// [`OptIns::all`] has it, as every set of all bits; whoever agrees to everything is [`OptIns::ALL_PURPOSES`].
     ///
     /// ```
     /// use unlisted::{OptIns, Purpose};
@@ -100,6 +106,8 @@ bitflags! {
     /// assert!(opt_ins.allows(Purpose::Payments) && !opt_ins.allows(Purpose::Search));
     /// assert_eq!(OptIns::from_names("contact-sync|payments")?, opt_ins);
     /// assert_eq!(OptIns::default(), OptIns::empty());
+    /// let contacts = OptIns::CONTACT_SYNC | OptIns::MUTUAL;
+    /// assert_eq!(contacts.to_string(), "contact-sync|mutual");
     /// # Ok::<(), unlisted::UnknownPurpose>(())
     /// ```
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -116,6 +124,11 @@ bitflags! {
         const HOST_1 = 1 << 4;
         /// [`Purpose::Host2`]
         const HOST_2 = 1 << 5;
+        /// Only for callers whose own number ([`crate::Caller::own_number`]) the listing's account asked for, and paid
+        /// for, within [`crate::Options::novelty_window`], as [`crate::Caller::of_account`]. To all others it is hidden.
+        const MUTUAL = 1 << 6;
+        /// Every purpose, for everyone.
+        const ALL_PURPOSES = (1 << 6) - 1;
     }
 }
 
@@ -126,7 +139,18 @@ impl OptIns {
         self.bits() >> purpose.bit() & 1 == 1
     }
 
-    /// Reads names joined by `|`; an empty text is the empty set.
+    /// Is it any purpose's?
+    pub(crate) const fn has_purpose(self) -> bool {
+        self.intersects(Self::ALL_PURPOSES)
+    }
+
+    /// Is everything that these agree to, and for whom, agreed to by `other` too?
+    pub(crate) const fn is_within(self, other: Self) -> bool {
+        let for_more = other.contains(Self::MUTUAL) && !self.contains(Self::MUTUAL);
+        !self.has_purpose() || other.contains(self.difference(Self::MUTUAL)) && !for_more
+    }
+
+    /// Reads names joined by `|`, of purposes and `mutual`; an empty text is the empty set.
     ///
     /// # Errors
     /// [`UnknownPurpose`] names the first name that is none.
@@ -134,7 +158,8 @@ impl OptIns {
         if names.is_empty() {
             return Ok(Self::empty());
         }
-        names.split('|').map(|name| Purpose::from_str(name).map(Self::from)).collect()
+        let read = |name| if name == MUTUAL { Ok(Self::MUTUAL) } else { Purpose::from_str(name).map(Self::from) };
+        names.split('|').map(read).collect()
     }
 
     /// The purposes in the set, in bit order.
@@ -163,6 +188,10 @@ impl fmt::Display for OptIns {
             }
             f.write_str(purpose.name())?;
         }
+        if self.contains(Self::MUTUAL) {
+            f.write_str(if self.has_purpose() { "|" } else { "" })?;
+            f.write_str(MUTUAL)?;
+        }
         Ok(())
     }
 }
@@ -173,14 +202,26 @@ mod tests {
 
     #[test]
     fn names_and_bits_agree() {
-        for bits in 0..64 {
+        for bits in 0..128 {
             let set = OptIns::from_bits(bits).unwrap();
             assert_eq!(OptIns::from_names(&set.to_string()).unwrap(), set);
             for purpose in Purpose::ALL {
                 assert_eq!(set.allows(purpose), set.contains(OptIns::from(purpose)));
             }
+            assert_eq!(set.has_purpose(), set.purposes().next().is_some());
         }
+        assert_eq!(OptIns::from_names("mutual|search"), Ok(OptIns::SEARCH | OptIns::MUTUAL));
+        assert!("mutual".parse::<Purpose>().is_err());
         assert!(OptIns::from_names("contact-sync|").is_err());
         assert!(OptIns::from_names("everything").is_err());
+    }
+
+    #[test]
+    fn a_mutual_audience_is_within_everyone_and_not_the_other_way_round() {
+        let (mutual, open) = (OptIns::SEARCH | OptIns::MUTUAL, OptIns::SEARCH);
+        assert!(mutual.is_within(open) && mutual.is_within(mutual) && open.is_within(open));
+        assert!(!open.is_within(mutual) && !(mutual | OptIns::PAYMENTS).is_within(open));
+        assert!(OptIns::empty().is_within(OptIns::MUTUAL) && OptIns::MUTUAL.is_within(OptIns::empty()));
+        assert!(!mutual.is_within(OptIns::empty()));
     }
 }

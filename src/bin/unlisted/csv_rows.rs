@@ -158,7 +158,7 @@ impl Columns {
         // The library's error repeats the name it does not know, which may be a number in the wrong column.
         OptIns::from_names(text(row, self.opt_ins, OPT_INS)?).map_err(|_| {
             let reason = "expected nothing, or names joined by '|' of contact-sync, search, suggestions, payments, \
-                          host-1, host-2";
+                          host-1, host-2, mutual";
             Flaw::in_column(OPT_INS, reason)
         })
     }

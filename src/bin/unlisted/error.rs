@@ -94,6 +94,9 @@ pub enum CliError {
     /// Arguments that are well-formed and make no sense together.
     #[error("{0}")]
     BadArguments(&'static str),
+    /// What the caller is said to have as its own number is none.
+    #[error("--own-number: {0}")]
+    OwnNumber(String),
     /// The rejects would overwrite what is being read.
     #[error("the rejects file is the file to import: choose another with --rejects")]
     RejectsOverInput,
@@ -103,6 +106,32 @@ pub enum CliError {
     /// The demonstration found a claim that does not hold.
     #[error("the demonstration failed: expected that {0}")]
     Claim(&'static str),
+    /// An attack that cannot be made so much smaller.
+    #[error(
+        "{scenario} has {accounts} accounts in {networks} networks: --scale must divide both, {scale} does not"
+    )]
+    Scale {
+        /// The attack.
+        scenario: &'static str,
+        /// What was wanted.
+        scale: u64,
+        /// Its accounts.
+        accounts: u64,
+        /// And networks.
+        networks: u64,
+    },
+    /// The engine gave more than the quotas say.
+    #[error(
+        "the index answered {answered} numbers under {protection}, and its quotas allow {at_most}: this is a bug"
+    )]
+    MoreThanAllowed {
+        /// What the quotas are called.
+        protection: &'static str,
+        /// Numbers answered, as simulated.
+        answered: u64,
+        /// What arithmetic says.
+        at_most: u64,
+    },
     /// The shipped sample does not read.
     #[error("the shipped sample does not read: {0}")]
     Sample(String),

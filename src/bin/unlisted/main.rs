@@ -17,6 +17,7 @@ mod logs;
 mod numbers;
 mod output;
 mod progress;
+mod replay;
 mod session;
 
 use std::io::Write;
@@ -93,6 +94,8 @@ enum Command {
     Bench(bench::Args),
     /// Show the whole life of an index on a shipped sample, checking every claim. Needs no secret.
     Demo(demo::Args),
+    /// Replay an attack under a simulated clock: what it learns without protection and under each preset. Needs no secret.
+    Replay(replay::Args),
 }
 
 fn main() -> ExitCode {
@@ -133,5 +136,6 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         #[cfg(feature = "internals")]
         Command::Bench(args) => bench::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Replay(args) => replay::run(args),
     }
 }

@@ -34,9 +34,10 @@ enum Op {
     Reopen,
     /// The process is killed: nothing it wrote is lost.
     Kill,
-    /// The power fails: what was not synced may be, from some byte on.
+    /// The power fails: what was not synced may be lost, from some byte on. It is cut off, or zeros of reserved room.
     PowerCut {
         byte: prop::sample::Index,
+        zeros: bool,
     },
 }
 
@@ -51,7 +52,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Settle),
         1 => Just(Op::Reopen),
         1 => Just(Op::Kill),
-        1 => any::<prop::sample::Index>().prop_map(|byte| Op::PowerCut { byte }),
+        1 => any::<(prop::sample::Index, bool)>().prop_map(|(byte, zeros)| Op::PowerCut { byte, zeros }),
     ]
 }
 
@@ -138,7 +139,7 @@ impl World {
                 self.reopen(dir.path().to_owned());
                 self.dir = dir;
             }
-            Op::PowerCut { byte } => self.cut(byte),
+            Op::PowerCut { byte, zeros } => self.cut(byte, zeros),
         }
     }
 
@@ -150,14 +151,18 @@ impl World {
     }
 
     /// Cuts the growing log somewhere behind what was settled, and takes back what is lost.
-    fn cut(&mut self, byte: prop::sample::Index) {
+    fn cut(&mut self, byte: prop::sample::Index, zeros: bool) {
         let synced = self.log.writer.with(|state| (state.active.seq == self.mark.seq).then_some(self.mark.len));
         let dir = copy(self.dir.path());
         let path = self.log.writer.with(|state| dir.path().join(FOLDER).join(files::log_name(state.active.seq)));
         let len = fs::metadata(&path).unwrap().len();
         let least = synced.unwrap_or(0).max(frame::HEADER_LEN as u64);
         let cut = least + byte.index((len - least) as usize + 1) as u64;
-        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(cut).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(cut).unwrap();
+        if zeros {
+            file.set_len(len).unwrap();
+        }
         let before = self.log.usage().rows;
         self.reopen(dir.path().to_owned());
         self.dir = dir;

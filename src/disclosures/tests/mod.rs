@@ -16,7 +16,7 @@ const WRITTEN: DisclosureSync = DisclosureSync::Written { sync_within_ms: 5 };
 
 /// Logs of a few frames, so that tests rotate.
 fn folder(dir: &Path) -> Folder {
-    Folder { log_bytes: 600, ..Folder::of(dir, ID) }
+    Folder { log_bytes: 600, ..Folder::of(&Disk::Real, dir, ID) }
 }
 
 fn open(dir: &Path, mark: Mark) -> Result<DisclosureLog> {
@@ -180,7 +180,7 @@ fn a_damaged_log_is_readable_to_the_damage() {
 #[test]
 fn a_log_of_another_index_or_an_older_copy_is_refused() {
     let (dir, mark, _) = small();
-    let other = Folder::of(dir.path(), [8; 16]);
+    let other = Folder::of(&Disk::Real, dir.path(), [8; 16]);
     let opened = DisclosureLog::open(other, mark, WRITTEN, RETENTION);
     assert!(matches!(opened, Err(Error::DisclosuresForeign { .. })));
     let older = copy(dir.path());
@@ -199,7 +199,7 @@ fn a_torn_end_is_cut_and_what_stands_before_a_vouching_frame_is_not() {
     let path = log.writer.with(|state| state.active.path.clone());
     record(&log, group(1, 0), 1, 0..3).unwrap();
     log.settle().unwrap();
-    let second = fs::metadata(&path).unwrap().len() as usize;
+    let second = log.writer.with(|state| state.active.len) as usize;
     record(&log, group(1, 0), 2, 0..3).unwrap();
     drop(log);
     let good = fs::read(&path).unwrap();
@@ -313,4 +313,85 @@ fn a_log_that_is_off_records_nothing() {
     let log = DisclosureLog::open(folder(dir.path()), mark, DisclosureSync::Off, RETENTION).unwrap();
     record(&log, group(1, 0), 2, 3..9).unwrap();
     assert_eq!(log.verify().unwrap(), 3);
+}
+
+#[test]
+fn every_log_reserves_room_ahead_and_gives_it_back() {
+    let (dir, log) = fresh();
+    let lens = |log: &DisclosureLog| {
+        log.writer.with(|state| (fs::metadata(&state.active.path).unwrap().len(), state.active.len))
+    };
+    record(&log, group(1, 0), 1, 0..3).unwrap();
+    // Not every file system can: then none of its logs may seem to.
+    let can = lens(&log).0 > lens(&log).1;
+    for i in 0..20 {
+        record(&log, group(1, 0), 2 + i, i..i + 3).unwrap();
+        let (file, frames) = lens(&log);
+        assert_eq!(file, if can { 600 } else { frames }, "log {i}");
+    }
+    log.writer.seal().unwrap();
+    record(&log, group(1, 0), 30, 0..3).unwrap();
+    let (seq, rows) = log.writer.with(|state| (state.active.seq, state.active.totals.rows));
+    assert!((seq, rows) > (4, 0), "{seq} {rows}");
+    drop(log);
+    // Logs take no byte more than their frames, and footers if they are sealed: they are opened by that.
+    let log = open(dir.path(), Mark { seq, len: frame::HEADER_LEN as u64 }).unwrap();
+    let (file, frames) = lens(&log);
+    assert_eq!((file, log.usage().rows), (frames, 22 * 3));
+    let bytes: u64 =
+        names(dir.path()).iter().map(|n| fs::metadata(dir.path().join(FOLDER).join(n)).unwrap().len()).sum();
+    assert_eq!(bytes, log.usage().bytes);
+}
+
+#[test]
+fn frames_that_are_written_and_frames_that_are_put_follow_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = || Folder::of(&Disk::Real, dir.path(), ID);
+    let mark = DisclosureLog::create(&folder()).unwrap();
+    let log = DisclosureLog::open(folder(), mark, WRITTEN, RETENTION).unwrap();
+    let mut rows = 0;
+    for i in 0..60 {
+        // Up to 17 KiB each, so that they leave the first room and come back into the next.
+        let count = [1, 300, 1_000, 2, 5, 1_100][i as usize % 6];
+        record(&log, group(1, 0), i, i..i + count).unwrap();
+        rows += count;
+        assert_eq!(log.verify().unwrap(), rows);
+    }
+    let killed = copy(dir.path());
+    let log = DisclosureLog::open(Folder::of(&Disk::Real, killed.path(), ID), mark, WRITTEN, RETENTION).unwrap();
+    assert_eq!(log.verify().unwrap(), rows);
+    log.writer.seal().unwrap();
+    assert_eq!(log.verify().unwrap(), rows);
+}
+
+#[test]
+fn a_log_whose_room_was_reserved_when_the_process_died_goes_on() {
+    let (dir, log) = fresh();
+    record(&log, group(1, 0), 1, 0..3).unwrap();
+    let mark = log.settle().unwrap();
+    record(&log, group(1, 0), 2, 0..3).unwrap();
+    let (end, path) = log.writer.with(|state| (state.active.len as usize, state.active.path.clone()));
+    let reserved = 4_096;
+    drop(log);
+    let mut good = fs::read(&path).unwrap();
+    good.resize(reserved, 0);
+    // Whole frames and zeros; then a frame of which a part was put; then a footer that was put before the file was cut.
+    let part = [&good[..end], &good[64..100], &good[end..]].concat();
+    let (salt, totals) =
+        (frame::LogHeader::encode(&ID, 1).1.salt, frame::Totals { rows: 6, frames: 2, first_ms: 1, last_ms: 2 });
+    let footer = [&good[..end], &totals.encode(end as u64, salt), &good[end..]].concat();
+    for (bytes, seq, len) in [(&good, 1, end), (&part, 1, end), (&footer, 2, end + frame::FOOTER_LEN)] {
+        fs::write(&path, bytes).unwrap();
+        let log = open(dir.path(), mark).unwrap();
+        assert_eq!(log.writer.with(|state| state.active.seq), seq);
+        assert_eq!((fs::metadata(&path).unwrap().len(), log.verify().unwrap()), (len as u64, 6));
+        drop(log);
+        for name in names(dir.path()).iter().filter(|name| *name != "0000000000000001.log") {
+            fs::remove_file(dir.path().join(FOLDER).join(name)).unwrap();
+        }
+    }
+    // Zeros where the device had a frame are a log that is older than its mark.
+    let zeroed = [&good[..64], &vec![0; reserved - 64][..]].concat();
+    fs::write(&path, zeroed).unwrap();
+    assert!(matches!(open(dir.path(), mark), Err(Error::DisclosuresOlder { found_len: 64, .. })));
 }

@@ -11,11 +11,11 @@ mod partition;
 mod scatter;
 mod spill;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Index, Inner};
+use crate::disk::Disk;
 use crate::words::{AccountId, Entry, Error, Flags, Listing, Result};
 
 use partition::Partitions;
@@ -111,8 +111,8 @@ impl Index {
     /// [`Error::SizeLimit`] if the index is full; [`Error::Io`].
     pub fn importer(&self) -> Result<Importer> {
         self.inner.check_size()?;
-        let folder = TemporaryFolder::create(&self.inner.dir)?;
-        let partitions = Partitions::new(&folder.path, self.inner.options.import_memory_bytes);
+        let folder = TemporaryFolder::create(&self.inner.options.disk, &self.inner.dir)?;
+        let partitions = Partitions::new(&folder.disk, &folder.path, self.inner.options.import_memory_bytes);
         Ok(Importer { index: self.clone(), partitions, folder })
     }
 
@@ -184,38 +184,38 @@ impl Importer {
 /// A folder that goes when it is dropped.
 #[derive(Debug)]
 struct TemporaryFolder {
+    disk: Disk,
     path: PathBuf,
 }
 
 impl TemporaryFolder {
-    fn create(dir: &Path) -> Result<Self> {
+    fn create(disk: &Disk, dir: &Path) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let path = dir.join(format!("{FOLDER_PREFIX}{}", NEXT.fetch_add(1, Ordering::Relaxed)));
-        fs::create_dir(&path).map_err(Error::io("create", &path))?;
-        Ok(Self { path })
+        disk.create_dir(&path)?;
+        Ok(Self { disk: disk.clone(), path })
     }
 
     /// Removes the folder and says if that fails.
     fn remove(self) -> Result<()> {
-        fs::remove_dir_all(&self.path).map_err(Error::io("remove", &self.path))
+        self.disk.remove_dir_all(&self.path)
     }
 }
 
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
         // Gone already after `remove`; after an error the next open removes it.
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = self.disk.remove_dir_all(&self.path);
     }
 }
 
 /// Removes what imports left behind that did not end. Nobody else has the directory open.
-pub(super) fn remove_leftovers(dir: &Path) -> Result<()> {
-    for item in fs::read_dir(dir).map_err(Error::io("list", dir))? {
-        let path = item.map_err(Error::io("list", dir))?.path();
-        let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(FOLDER_PREFIX));
-        if ours && path.is_dir() {
+pub(super) fn remove_leftovers(disk: &Disk, dir: &Path) -> Result<()> {
+    for name in disk.list(dir)? {
+        let path = dir.join(&name);
+        if name.starts_with(FOLDER_PREFIX) && disk.is_dir(&path) {
             tracing::info!("removing what an interrupted import left behind");
-            fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+            disk.remove_dir_all(&path)?;
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ use super::arena::{Arena, Slot};
 use super::block::{self, Block, HEADER_LEN, RUNS, Width};
 use super::scatter::Scatter;
 use super::spill::{BlockReader, Spiller, damaged};
+use crate::disk::Disk;
 use crate::words::{Entry, Key, Result};
 
 /// Bits of the key that choose a partition.
@@ -56,7 +57,7 @@ pub(super) struct Scratch {
 }
 
 impl Partitions {
-    pub(super) fn new(folder: &Path, memory_bytes: usize) -> Self {
+    pub(super) fn new(disk: &Disk, folder: &Path, memory_bytes: usize) -> Self {
         // Open vectors of both widths, a sixteenth of the memory each at most, and the rest in slots.
         let of_open = size_of::<Entry>() * PARTITIONS;
         let open_rows = (memory_bytes / 16 / of_open).clamp(OPEN_ROWS.0, OPEN_ROWS.1);
@@ -70,7 +71,7 @@ impl Partitions {
         };
         Self {
             parts: (0..PARTITIONS).map(part).collect(),
-            spiller: Spiller::new(folder, Arc::clone(&arena)),
+            spiller: Spiller::new(disk, folder, Arc::clone(&arena)),
             arena,
             open_rows,
             scratch: Mutex::default(),
@@ -298,7 +299,7 @@ mod tests {
         let rows = entries(600_000);
         for memory in [1 << 20, 1 << 30] {
             let dir = tempfile::tempdir().unwrap();
-            let partitions = Partitions::new(dir.path(), memory);
+            let partitions = Partitions::new(&Disk::Real, dir.path(), memory);
             add(&partitions, &rows);
             partitions.finish().unwrap();
             assert_eq!(spilled(dir.path()) > 0, memory == 1 << 20);
@@ -312,7 +313,7 @@ mod tests {
     fn threads_add_at_once() {
         let rows = entries(400_000);
         let dir = tempfile::tempdir().unwrap();
-        let partitions = Partitions::new(dir.path(), 1 << 20);
+        let partitions = Partitions::new(&Disk::Real, dir.path(), 1 << 20);
         std::thread::scope(|scope| {
             for part in rows.chunks(100_000) {
                 let partitions = &partitions;
@@ -334,7 +335,7 @@ mod tests {
     #[test]
     fn a_changed_temporary_file_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
-        let partitions = Partitions::new(dir.path(), 1 << 20);
+        let partitions = Partitions::new(&Disk::Real, dir.path(), 1 << 20);
         add(&partitions, &entries(400_000));
         partitions.finish().unwrap();
         let files = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path());
@@ -350,7 +351,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_made_fails_the_import_and_keeps_nobody_waiting() {
         let dir = tempfile::tempdir().unwrap();
-        let partitions = Partitions::new(&dir.path().join("missing"), 1 << 20);
+        let partitions = Partitions::new(&Disk::Real, &dir.path().join("missing"), 1 << 20);
         let rows = entries(600_000);
         let added = rows.chunks(700).try_for_each(|chunk| {
             partitions.with_scratch(|scratch| {

@@ -131,7 +131,7 @@ mod tests {
     fn of_each_listing_the_first_of_the_newest_is_kept_in_order() {
         let rows = rows(60_000);
         let dir = tempfile::tempdir().unwrap();
-        let partitions = Partitions::new(dir.path(), 1 << 20);
+        let partitions = Partitions::new(&crate::disk::Disk::Real, dir.path(), 1 << 20);
         for chunk in rows.chunks(4_000) {
             partitions.with_scratch(|scratch| {
                 scratch.keys.clear();

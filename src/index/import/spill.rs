@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::arena::{Arena, Slot};
-use crate::disk::{Buffer, Spill, SpillReader, transfer_len};
+use crate::disk::{Buffer, Disk, Spill, SpillReader, transfer_len};
 use crate::words::{Damage, Error, Result};
 
 /// Files that are written at the same time, so that the disk always has a transfer to do.
@@ -38,6 +38,7 @@ struct Written {
 /// The temporary files of an import while they are written.
 #[derive(Debug)]
 pub(super) struct Spiller {
+    disk: Disk,
     folder: PathBuf,
     arena: Arc<Arena>,
     state: Mutex<State>,
@@ -52,8 +53,8 @@ struct State {
 }
 
 impl Spiller {
-    pub(super) fn new(folder: &Path, arena: Arc<Arena>) -> Self {
-        Self { folder: folder.to_owned(), arena, state: Mutex::default() }
+    pub(super) fn new(disk: &Disk, folder: &Path, arena: Arc<Arena>) -> Self {
+        Self { disk: disk.clone(), folder: folder.to_owned(), arena, state: Mutex::default() }
     }
 
     /// Sends the block of `len` bytes in a slot to a file. Returns the ticket by which it is read later.
@@ -74,8 +75,8 @@ impl Spiller {
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..FILES {
             let (arena, receiver) = (Arc::clone(&self.arena), Arc::clone(&receiver));
-            let path = path_of(&self.folder, number);
-            let work = move || Writer::run(number, &path, &arena, &receiver);
+            let (disk, path) = (self.disk.clone(), path_of(&self.folder, number));
+            let work = move || Writer::run(number, (&disk, &path), &arena, &receiver);
             let writer = thread::Builder::new().name("unlisted-spill".to_owned()).spawn(work);
             state.writers.push(writer.map_err(Error::io("start a writer for", &self.folder))?);
         }
@@ -105,7 +106,7 @@ impl Spiller {
         let written = Arc::clone(&self.state.lock().written);
         let files = if written.is_empty() { 0 } else { FILES };
         let files: Result<Vec<_>> =
-            (0..files).map(|number| SpillReader::open(&path_of(&self.folder, number))).collect();
+            (0..files).map(|number| SpillReader::open(&self.disk, &path_of(&self.folder, number))).collect();
         Ok(BlockReader { files: files?, written, buffer: Buffer::zeroed(self.arena.slot_len())? })
     }
 }
@@ -135,11 +136,16 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// Writes blocks until no more can come. A failure is told to the arena, so that nobody waits for slots.
-    fn run(number: usize, path: &Path, arena: &Arena, jobs: &Mutex<Receiver<Job>>) -> Vec<(usize, Written)> {
+    fn run(
+        number: usize,
+        (disk, path): (&Disk, &Path),
+        arena: &Arena,
+        jobs: &Mutex<Receiver<Job>>,
+    ) -> Vec<(usize, Written)> {
         // A panic must not leave others waiting either.
         let _guard = Leaving(arena);
         let write = || -> Result<Vec<(usize, Written)>> {
-            let (file, buffer) = (Spill::create(path)?, Buffer::zeroed(TRANSFER_LEN)?);
+            let (file, buffer) = (Spill::create(disk, path)?, Buffer::zeroed(TRANSFER_LEN)?);
             let mut writer = Writer { file, arena, buffer, offset: 0, written: Vec::new() };
             let most = TRANSFER_LEN / transfer_len(arena.slot_len());
             loop {

@@ -165,9 +165,27 @@ struct World {
     options: LedgerOptions,
     clock: Arc<ManualClock>,
     ledger: Option<RedbLedger>,
+    crashes: u64,
     policy: QuotaPolicy,
     own: BTreeMap<u8, QuotaOverride>,
     audit: Audit,
+}
+
+/// The simulated one, which loses in a crash what was not synced; without it, the real one.
+fn disk() -> Disk {
+    #[cfg(feature = "internals")]
+    return Disk::Sim(crate::internals::SimDisk::new(1));
+    #[cfg(not(feature = "internals"))]
+    Disk::Real
+}
+
+fn crashed(disk: &Disk, seed: u64) -> Disk {
+    #[cfg(feature = "internals")]
+    if let Disk::Sim(disk) = disk {
+        return Disk::Sim(disk.crash(seed));
+    }
+    let _ = seed;
+    disk.clone()
 }
 
 fn caller(number: u8) -> Scope<'static> {
@@ -188,18 +206,21 @@ impl World {
             max_clock_jump: MAX_JUMP,
             novelty_window: DAY * 3,
             novelty_bytes: 1 << 12,
+            database: DbOptions { disk: disk(), ..DATABASE },
             ..options(&clock)
         };
         let policy = QuotaPolicy::of_caller(quota((30, 60)));
         let dir = tempfile::tempdir().unwrap();
+        options.database.disk.create_dir_all(dir.path()).unwrap();
         let first = LedgerState::new([1; 16], [2; 16], policy.clone(), clock.wall_ms());
-        RedbLedger::create(dir.path(), DATABASE, &first).unwrap();
+        RedbLedger::create(dir.path(), &options.database, &first).unwrap();
         let ledger = RedbLedger::open(dir.path(), &options).unwrap();
         let mut world = Self {
             dir,
             options,
             clock,
             ledger: Some(ledger),
+            crashes: 0,
             policy,
             own: BTreeMap::new(),
             audit: Audit::default(),
@@ -263,6 +284,9 @@ impl World {
         let ledger = self.ledger.take().unwrap();
         if is_clean {
             ledger.settle().unwrap();
+        } else {
+            self.crashes += 1;
+            self.options.database.disk = crashed(&self.options.database.disk, self.crashes);
         }
         drop(ledger);
         self.ledger = Some(RedbLedger::open(self.dir.path(), &self.options).unwrap());
@@ -330,7 +354,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_history_answers_more_than_its_quotas_allow(ops in prop::collection::vec(op(), 1..60)) {
@@ -346,6 +370,8 @@ proptest! {
         world.clock.advance(DAY * 365);
         for number in 0..CALLERS {
             let first = 10_000 + u32::from(number) * 10;
+            // Everyone's budget may be one number an hour.
+            world.clock.advance(Duration::from_secs(7_200));
             let fresh = world.ask(number, Some(0), first..first + 1);
             prop_assert!(fresh == Some(1), "caller {number} waits for ever");
         }

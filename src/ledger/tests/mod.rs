@@ -3,6 +3,7 @@
 mod histories;
 mod known;
 mod levers;
+mod together;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +11,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::database::DbOptions;
+use crate::disk::Disk;
 use crate::words::{Error, ManualClock, Quota};
 
-const DATABASE: DbOptions = DbOptions { cache_bytes: 1 << 20, check: true };
+const DATABASE: DbOptions = DbOptions { disk: Disk::Real, cache_bytes: 1 << 20, check: true };
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Kinds with a quota each, as many an hour come back.
@@ -63,7 +65,7 @@ fn options(clock: &Arc<ManualClock>) -> LedgerOptions {
 fn create(options: &LedgerOptions) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let first = LedgerState::new([1; 16], [2; 16], policy(), options.clock.wall_ms());
-    RedbLedger::create(dir.path(), DATABASE, &first).unwrap();
+    RedbLedger::create(dir.path(), &DATABASE, &first).unwrap();
     dir
 }
 
@@ -181,6 +183,22 @@ fn an_evicted_bucket_is_never_refilled() {
     for i in 0..500 {
         assert_eq!(granted(&ledger, &[of_burst(id(i), 40)], 40), 0);
     }
+}
+
+/// Shards of one bucket each, and all scopes of a charge in the same shard.
+#[test]
+fn scopes_of_one_charge_do_not_evict_each_other() {
+    let clock = Arc::new(ManualClock::at_wall_ms(1_000));
+    let small = LedgerOptions { active_buckets: 64, ..options(&clock) };
+    let dir = create(&small);
+    let ledger = RedbLedger::open(dir.path(), &small).unwrap();
+    let scopes = [1, 2, 3].map(|last| {
+        let mut id = [5; 16];
+        id[15] = last;
+        of_burst(id, 100)
+    });
+    assert_eq!((0..20).map(|_| granted(&ledger, &scopes, 6)).sum::<u64>(), 100);
+    assert_eq!((0..3).map(|at| granted(&ledger, &scopes[at..=at], 6)).sum::<u64>(), 0);
 }
 
 /// A ledger that remembers numbers for forty days, in generations of ten.

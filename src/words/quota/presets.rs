@@ -87,20 +87,23 @@ impl QuotaPolicy {
     /// For messengers: whoever installs one wants all contacts at once, and a carrier has many users behind one network.
     ///
     /// - A caller: 5,000, eight times a full address book, since a bound that users meet is switched off; 10 an hour.
-    /// - A network: 100,000, the first sync of 160 full address books; 500 an hour, 20 of them a day. In 2025, researchers of
-    ///   the University of Vienna asked WhatsApp for over 100 million numbers an hour with five accounts from one machine
-    ///   (<https://arxiv.org/abs/2511.20252>): here that machine gets 100,000 once.
+    /// - A network: 20,000, the first sync of 33 full address books or 70 ordinary ones; 50 an hour, which carries the nightly
+    ///   syncs of some 250 users. So the crowd of 2019 at Twitter, 10,000 accounts in 200 networks, is answered 0.9 % of what
+    ///   it asked in two months (`unlisted replay twitter-2019`). In 2025, researchers of the University of Vienna asked
+    ///   WhatsApp for over 100 million numbers an hour with five accounts from one machine
+    ///   (<https://arxiv.org/abs/2511.20252>): here that machine gets 20,000 once. A network with more users than that, such
+    ///   as a carrier's, needs a quota of its own ([`Index::set_quota_of`](crate::Index::set_quota_of)).
     /// - Everyone: no bound. It would have to follow the service's growth, and it lets a crowd keep all users waiting. Set
     ///   one with [`QuotaPolicy::with_everyone`] once the usual demand is known: ten times that.
     ///
     /// ```
     /// use unlisted::{Quota, QuotaPolicy};
-    /// assert_eq!(QuotaPolicy::messenger().origin("network"), Some(Quota::per_hour(100_000, 500)?));
+    /// assert_eq!(QuotaPolicy::messenger().origin("network"), Some(Quota::per_hour(20_000, 50)?));
     /// # Ok::<(), unlisted::ParseQuotaError>(())
     /// ```
     #[must_use]
     pub fn messenger() -> Self {
-        policy(quota(5_000, 10), Some(quota(100_000, 500)), None)
+        policy(quota(5_000, 10), Some(quota(20_000, 50)), None)
     }
 
     /// For social networks, where finding contacts is a convenience and an answer may join a number to a pseudonym.

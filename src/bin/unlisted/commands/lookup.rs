@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use serde::Serialize;
-use unlisted::{AccountId, Caller, Error, Index, NumberState, Origin, PhoneHash, Purpose, UnknownPurpose};
+use unlisted::{
+    AccountId, Caller, DisclosureMode, Error, Index, LookupOptions, NumberState, Options, Origin, PhoneHash,
+    Purpose, Reply, UnknownMode, UnknownPurpose,
+};
 
 use crate::error::CliError;
 use crate::input::{Lines, Source};
@@ -32,6 +35,16 @@ pub struct Args {
     /// What the numbers are asked for.
     #[arg(long, value_name = "NAME", default_value = "contact-sync", value_parser = purpose)]
     purpose: Purpose,
+    /// What is told of what is found: linked (whose number each is), unlinked (the accounts of a batch), or count.
+    #[arg(long, value_name = "NAME", default_value = "linked", value_parser = mode)]
+    mode: DisclosureMode,
+    /// Fewest new numbers that are answered together, unlinked or counted.
+    #[arg(long, value_name = "N")]
+    min_novel: Option<usize>,
+    /// A number of the caller's own, whose id is then its account: listings with a mutual audience answer if their account
+    /// asked for it. Repeatable.
+    #[arg(long, value_name = "NUMBER")]
+    own_number: Vec<String>,
     #[command(flatten)]
     numbers: Numbers,
     /// Print one JSON object for each input line, and the summary on standard error.
@@ -49,12 +62,26 @@ fn purpose(name: &str) -> Result<Purpose, UnknownPurpose> {
     name.parse()
 }
 
+fn mode(name: &str) -> Result<DisclosureMode, UnknownMode> {
+    name.parse()
+}
+
 /// One line of the answer. Positions count from 0.
 #[derive(Serialize)]
 struct Answer<'a> {
     position: u64,
     state: &'static str,
-    accounts: &'a [AccountId],
+    /// Only where the mode says whose number each is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accounts: Option<&'a [AccountId]>,
+}
+
+/// What a batch found, where the mode does not say by which number.
+#[derive(Serialize)]
+struct Together {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accounts: Option<Vec<AccountId>>,
+    count: u64,
 }
 
 pub fn run(session: &Session, args: &Args) -> Result<(), CliError> {
@@ -62,13 +89,23 @@ pub fn run(session: &Session, args: &Args) -> Result<(), CliError> {
         return Err(Error::EmptyCaller.into());
     }
     let origins = args.network.iter().chain(&args.origin).cloned();
-    let caller = origins.fold(Caller::new(&args.caller), Caller::via);
+    let mut caller = origins.fold(Caller::new(&args.caller), Caller::via);
+    for number in &args.own_number {
+        caller = caller.own_number(args.numbers.hash(number).map_err(CliError::OwnNumber)?);
+    }
     let source = Source::of(args.file.as_deref());
     // Before the index, so that a missing file is found before anything is written.
     let lines = Lines::new(source.open(&ProgressBar::hidden())?, &source);
-    let index = session.open(&args.dir)?;
+    let options = args.min_novel.into_iter().fold(session.options()?, Options::unlinked_min_novel);
+    let index = Index::open(&args.dir, options.must_exist())?;
     let mut sync = Sync { index, caller, args, out: Out::new(), summary: Summary::default() };
     sync.run(lines)
+}
+
+/// Accounts in one line.
+fn listed(accounts: &[AccountId]) -> String {
+    let accounts: Vec<String> = accounts.iter().map(ToString::to_string).collect();
+    if accounts.is_empty() { "-".to_owned() } else { accounts.join(" ") }
 }
 
 /// A lookup of any number of lines, batch by batch.
@@ -85,6 +122,7 @@ struct Summary {
     lines: u64,
     answered: u64,
     deferred: u64,
+    withheld: u64,
     invalid: u64,
     matches: u64,
     charged: u64,
@@ -123,9 +161,11 @@ impl Sync<'_> {
 
     /// Looks a batch up and writes a line of output for each line of input.
     fn ask(&mut self, places: &[Option<usize>], hashes: &[PhoneHash]) -> Result<(), CliError> {
-        let reply = self.index.lookup(&self.caller, self.args.purpose, hashes)?;
+        let options = LookupOptions::default().mode(self.args.mode);
+        let reply = self.index.lookup_with(&self.caller, self.args.purpose, hashes, options)?;
         if self.summary.lines == 0 && !self.args.json {
-            self.out.line(format_args!("{:>10}  {:<8}  accounts", "position", "state"))?;
+            let accounts = if self.is_linked() { "  accounts" } else { "" };
+            self.out.line(format_args!("{:>10}  {:<8}{accounts}", "position", "state"))?;
         }
         let mut matches = reply.matches().peekable();
         let mut accounts = Vec::new();
@@ -143,15 +183,21 @@ impl Sync<'_> {
                     self.summary.deferred += 1;
                     "deferred"
                 }
+                Some(NumberState::Withheld) => {
+                    self.summary.withheld += 1;
+                    "withheld"
+                }
                 None => {
                     self.summary.invalid += 1;
                     "invalid"
                 }
             };
             self.summary.matches += accounts.len() as u64;
-            self.write(&Answer { position: self.summary.lines, state, accounts: &accounts })?;
+            let accounts = self.is_linked().then_some(&accounts[..]);
+            self.write(&Answer { position: self.summary.lines, state, accounts })?;
             self.summary.lines += 1;
         }
+        self.write_together(&reply)?;
         self.summary.charged += reply.charged();
         self.summary.remaining = reply.remaining();
         self.summary.retry_after = self.summary.retry_after.max(reply.retry_after());
@@ -159,20 +205,43 @@ impl Sync<'_> {
         self.out.flush()
     }
 
+    fn is_linked(&self) -> bool {
+        self.args.mode == DisclosureMode::Linked
+    }
+
     fn write(&mut self, answer: &Answer<'_>) -> Result<(), CliError> {
         if self.args.json {
             return self.out.json(answer);
         }
-        let accounts: Vec<String> = answer.accounts.iter().map(ToString::to_string).collect();
-        let accounts = if accounts.is_empty() { "-".to_owned() } else { accounts.join(" ") };
-        self.out.line(format_args!("{:>10}  {:<8}  {accounts}", answer.position, answer.state))
+        let accounts = answer.accounts.map_or_else(String::new, |accounts| format!("  {}", listed(accounts)));
+        self.out.line(format_args!("{:>10}  {:<8}{accounts}", answer.position, answer.state))
+    }
+
+    /// What the batch found as a whole, in the modes that tell no more.
+    fn write_together(&mut self, reply: &Reply) -> Result<(), CliError> {
+        if self.is_linked() {
+            return Ok(());
+        }
+        self.summary.matches += reply.count();
+        let accounts = (self.args.mode == DisclosureMode::Unlinked).then(|| reply.accounts());
+        if self.args.json {
+            return self.out.json(&Together { accounts, count: reply.count() });
+        }
+        match accounts {
+            Some(accounts) => self.out.line(format_args!("accounts: {}", listed(&accounts))),
+            None => self.out.line(format_args!("count: {}", grouped(reply.count()))),
+        }
     }
 
     fn finish(&mut self) -> Result<(), CliError> {
         let s = &self.summary;
         let retry = s.retry_after.map_or_else(|| "-".to_owned(), span);
+        let withheld = match s.withheld {
+            0 => String::new(),
+            withheld => format!(" {} withheld,", grouped(withheld)),
+        };
         let text = format!(
-            "{} answered with {} matches, {} deferred, {} invalid; charged {}, remaining {}, retry after {retry}",
+            "{} answered with {} matches, {} deferred,{withheld} {} invalid; charged {}, remaining {}, retry after {retry}",
             grouped(s.answered),
             grouped(s.matches),
             grouped(s.deferred),

@@ -7,10 +7,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::activity::TopBy;
 use crate::database::DbOptions;
+use crate::disk::Disk;
 use crate::ledger::{LedgerOptions, LedgerState};
 use crate::words::{Error, ManualClock, QuotaPolicy};
 
-const DATABASE: DbOptions = DbOptions { cache_bytes: 1 << 20, check: true };
+const DATABASE: DbOptions = DbOptions { disk: Disk::Real, cache_bytes: 1 << 20, check: true };
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 const START_MS: u64 = 1_795_000_000_000;
@@ -26,7 +27,7 @@ impl World {
         let clock = Arc::new(ManualClock::at_wall_ms(START_MS));
         let dir = tempfile::tempdir().unwrap();
         let first = LedgerState::new([1; 16], [2; 16], QuotaPolicy::default(), START_MS);
-        RedbLedger::create(dir.path(), DATABASE, &first).unwrap();
+        RedbLedger::create(dir.path(), &DATABASE, &first).unwrap();
         let options = LedgerOptions {
             database: DATABASE,
             max_clock_jump: DAY * 365,

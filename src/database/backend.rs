@@ -1,0 +1,33 @@
+//! A redb file on the simulated disk.
+
+use std::io;
+
+use redb::StorageBackend;
+
+use crate::disk::sim::SimFile;
+
+/// What redb reads and writes. The disk's own lock keeps others out, so it has none for ranges.
+#[derive(Debug)]
+pub(super) struct SimBackend(pub(super) SimFile);
+
+impl StorageBackend for SimBackend {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(offset, data)
+    }
+}

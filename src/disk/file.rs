@@ -1,0 +1,180 @@
+//! An open file of a disk.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+#[cfg(feature = "internals")]
+use super::sim::SimFile;
+use super::{Disk, direct};
+use crate::words::{Error, Result};
+
+/// A file, with a place where the next read or write begins.
+#[derive(Debug)]
+pub(crate) enum File {
+    Real(fs::File),
+    #[cfg(feature = "internals")]
+    Sim(SimFile),
+}
+
+impl Disk {
+    /// Opens a file to read it.
+    pub(crate) fn open(&self, path: &Path) -> Result<File> {
+        let opened = match self {
+            Self::Real => fs::File::open(path).map(File::Real),
+            #[cfg(feature = "internals")]
+            Self::Sim(disk) => disk.open_file(path).map(File::Sim),
+        };
+        opened.map_err(Error::io("open", path))
+    }
+
+    /// Opens a file to read it and to write to it.
+    pub(crate) fn open_to_write(&self, path: &Path) -> Result<File> {
+        let opened = match self {
+            Self::Real => OpenOptions::new().read(true).write(true).open(path).map(File::Real),
+            #[cfg(feature = "internals")]
+            Self::Sim(disk) => disk.open_file(path).map(File::Sim),
+        };
+        opened.map_err(Error::io("open", path))
+    }
+
+    /// Makes an empty file, or empties the one that is there. It can be read too, as one that is to be mapped must.
+    pub(crate) fn create(&self, path: &Path) -> Result<File> {
+        let created = match self {
+            Self::Real => {
+                OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path).map(File::Real)
+            }
+            #[cfg(feature = "internals")]
+            Self::Sim(disk) => disk.create_file(path).map(File::Sim),
+        };
+        created.map_err(Error::io("create", path))
+    }
+
+    /// As [`Disk::create`], to write and read past the page cache where that is possible.
+    pub(super) fn create_direct(&self, path: &Path) -> Result<File> {
+        let created = match self {
+            Self::Real => {
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create(true).truncate(true);
+                direct::open(&options, path).map(File::Real)
+            }
+            #[cfg(feature = "internals")]
+            Self::Sim(disk) => disk.create_file(path).map(File::Sim),
+        };
+        created.map_err(Error::io("create", path))
+    }
+
+    /// As [`Disk::open_to_write`], past the page cache where that is possible.
+    pub(super) fn open_direct(&self, path: &Path) -> Result<File> {
+        let opened = match self {
+            Self::Real => direct::open(OpenOptions::new().read(true).write(true), path).map(File::Real),
+            #[cfg(feature = "internals")]
+            Self::Sim(disk) => disk.open_file(path).map(File::Sim),
+        };
+        opened.map_err(Error::io("open", path))
+    }
+
+    /// The bytes of a file; `None` if there is none.
+    pub(crate) fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        if !self.exists(path)? {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        self.open(path)?.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+        Ok(Some(bytes))
+    }
+}
+
+impl File {
+    /// Bytes of the file.
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        match self {
+            Self::Real(file) => file.metadata().map(|metadata| metadata.len()),
+            #[cfg(feature = "internals")]
+            Self::Sim(file) => file.len(),
+        }
+    }
+
+    /// Cuts the file, or lengthens it with zeros.
+    pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {
+        match self {
+            Self::Real(file) => file.set_len(len),
+            #[cfg(feature = "internals")]
+            Self::Sim(file) => file.set_len(len),
+        }
+    }
+
+    /// Makes the bytes of the file durable, and everything that is known about it. Its name is not.
+    pub(crate) fn sync_all(&self) -> io::Result<()> {
+        match self {
+            Self::Real(file) => file.sync_all(),
+            #[cfg(feature = "internals")]
+            Self::Sim(file) => file.sync(),
+        }
+    }
+
+    /// Makes the bytes of the file durable, and its length.
+    pub(crate) fn sync_data(&self) -> io::Result<()> {
+        match self {
+            Self::Real(file) => file.sync_data(),
+            #[cfg(feature = "internals")]
+            Self::Sim(file) => file.sync(),
+        }
+    }
+}
+
+impl Read for &File {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        match self {
+            File::Real(file) => (&*file).read(to),
+            #[cfg(feature = "internals")]
+            File::Sim(file) => file.read(to),
+        }
+    }
+}
+
+impl Write for &File {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            File::Real(file) => (&*file).write(bytes),
+            #[cfg(feature = "internals")]
+            File::Sim(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for &File {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match self {
+            File::Real(file) => (&*file).seek(to),
+            #[cfg(feature = "internals")]
+            File::Sim(file) => file.seek(to),
+        }
+    }
+}
+
+impl Read for File {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(to)
+    }
+}
+
+impl Write for File {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for File {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        (&*self).seek(to)
+    }
+}
