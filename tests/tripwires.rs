@@ -17,6 +17,11 @@ use unlisted::{
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// Found for every purpose, by anybody.
+fn open_to_all() -> OptIns {
+    Purpose::ALL.map(OptIns::from).into_iter().collect()
+}
+
 fn network() -> Origin {
     Origin::network("198.51.100.7".parse().unwrap())
 }
@@ -54,7 +59,7 @@ fn to_a_caller_a_tripwire_is_an_absent_number() {
             let index = common::open(dir.path(), &common::clock());
             let put = |i| (common::number(i), account);
             index
-                .update(|batch| (0..50).map(put).try_for_each(|(hash, of)| batch.put(hash, of, OptIns::all(), 1)))
+                .update(|batch| (0..50).map(put).try_for_each(|(hash, of)| batch.put(hash, of, open_to_all(), 1)))
                 .unwrap();
             assert_eq!(index.set_tripwires(numbers(100..110)).unwrap(), 10);
             if fold {
@@ -116,9 +121,9 @@ fn a_number_that_is_listed_hidden_or_was_lately_is_refused_and_nothing_is_told()
     let clock = common::clock();
     let options = common::options(&clock).removal_retention(10 * DAY);
     let index = Index::open(dir.path(), options).unwrap();
-    list(&index, 1, AccountId::from(1), OptIns::all());
+    list(&index, 1, AccountId::from(1), open_to_all());
     list(&index, 2, AccountId::from(2), OptIns::empty());
-    list(&index, 3, AccountId::from(3), OptIns::all());
+    list(&index, 3, AccountId::from(3), open_to_all());
     index.update(|batch| batch.remove(common::number(3), AccountId::from(3), 2)).unwrap();
     for fold in [false, true] {
         if fold {
@@ -143,7 +148,7 @@ fn a_number_that_is_listed_hidden_or_was_lately_is_refused_and_nothing_is_told()
 fn assign(index: &Index, way: u8, number: u64) {
     let (hash, account) = (common::number(number), AccountId::from(9));
     match way {
-        0 => list(index, number, account, OptIns::all()),
+        0 => list(index, number, account, open_to_all()),
         // Hidden: the probe of a lookup finds the tripwire alone.
         1 => list(index, number, account, OptIns::empty()),
         _ => {
@@ -204,9 +209,9 @@ fn the_reserved_account_is_refused_everywhere() {
     let (hash, reserved) = (common::number(1), AccountId::RESERVED);
     assert_eq!(reserved, AccountId::from(u64::MAX));
     index.set_tripwires([hash]).unwrap();
-    let row = Listing { hash, account: reserved, opt_ins: OptIns::all(), version: Version::MAX };
+    let row = Listing { hash, account: reserved, opt_ins: open_to_all(), version: Version::MAX };
     let refused = [
-        index.update(|batch| batch.put(hash, reserved, OptIns::all(), 9)).map(drop),
+        index.update(|batch| batch.put(hash, reserved, open_to_all(), 9)).map(drop),
         index.update(|batch| batch.remove(hash, reserved, 9)).map(drop),
         index.set_opt_ins(hash, reserved, OptIns::empty(), 9).map(drop),
         index.import([row]).map(drop),
@@ -223,7 +228,7 @@ fn tripwires_are_set_and_removed_by_thousands_and_known_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let clock = common::clock();
     let index = common::open(dir.path(), &clock);
-    list(&index, 50_000, AccountId::from(1), OptIns::all());
+    list(&index, 50_000, AccountId::from(1), open_to_all());
     assert_eq!(index.set_tripwires(numbers(0..10_000).into_iter().chain(numbers(0..10))).unwrap(), 10_000);
     assert_eq!(index.set_tripwires(numbers(9_990..10_010)).unwrap(), 10);
     index.fold().unwrap();

@@ -12,8 +12,8 @@ use super::update::change;
 use super::{Index, Inner};
 use crate::ledger::{Scope, ScopeKind};
 use crate::words::{
-    AccountId, Caller, Error, Key, OptIns, Origin, PhoneHash, Quota, QuotaOverride, Result, Stamp, TripwireAction,
-    TripwireRule, Version,
+    AccountId, Caller, Error, Key, OptIns, Origin, PhoneHash, Purpose, Quota, QuotaOverride, Result, Stamp,
+    TripwireAction, TripwireRule, Version,
 };
 
 /// Tripwires of one transaction.
@@ -129,7 +129,7 @@ impl Inner {
         let _structure = self.structure.lock();
         let mut writer = self.writer.lock();
         writer.check()?;
-        let opt_ins = is_set.then_some(OptIns::all());
+        let opt_ins = is_set.then(|| Purpose::ALL.map(OptIns::from).into_iter().collect::<OptIns>());
         let removed_at_s = self.clock.wall_ms() / 1_000;
         let mut plan = Plan::default();
         for key in keys {
