@@ -82,6 +82,7 @@ const INTERNALS: (&str, &[&str]) = (
         "prepare_caller",
         "raw_charge",
         "raw_charge_all",
+        "raw_note",
         "raw_pay",
         "raw_probe",
         "raw_probe_unasked",
