@@ -34,7 +34,7 @@ fn a_backup_restores_with_empty_budgets_and_what_was_paid_for() {
     assert!(error.contains("is not empty"), "{error}");
     let error = world.run(&["restore", "old", "again"]).failure();
     assert!(error.contains("holds no backup"), "{error}");
-    fs::write(world.path("backup/BACKUP"), b"UNLSTBAK and then nothing").unwrap();
+    fs::write(world.path("backup/BACKUP"), b"UNLSTBAK\x01\0\0\0\0\0\0\0 and then nothing").unwrap();
     let error = world.run(&["restore", "backup", "again"]).failure();
     assert!(error.contains("BACKUP") && !world.path("again").exists(), "{error}");
 }
