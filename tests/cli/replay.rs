@@ -23,14 +23,14 @@ fn share(row: &Value, field: &str) -> f64 {
     row[field].as_f64().unwrap_or_else(|| panic!("{field} of {row}"))
 }
 
-/// One network of fifty accounts, a fifth of a percent of the numbers, and few users.
-const SMALL: [&str; 6] = ["--scale", "200", "--sample", "400000", "--users", "60"];
+/// One network of fifty accounts, few numbers and few users.
+const SMALL: [&str; 6] = ["--scale", "200", "--sample", "20000", "--users", "30"];
 
 #[test]
 fn the_crowd_of_2019_gets_less_than_a_hundredth_under_messenger_and_users_notice_nothing() {
     let world = World::bare();
     let protections = ["--protection", "none", "--protection", "signal", "--protection", "messenger"];
-    let args = [&["twitter-2019"], &SMALL[..2], &["--sample", "1000000", "--users", "150"], &protections].concat();
+    let args = [&["twitter-2019"], &SMALL[..2], &["--sample", "500000", "--users", "90"], &protections].concat();
     let rows = replay(&world, &args);
     let [none, signal, messenger] = ["none", "signal", "messenger"].map(|name| &rows[name]);
     assert_eq!((count(none, "asked"), count(none, "answered")), (2_000_000_000, 2_000_000_000));
@@ -72,7 +72,7 @@ fn every_scenario_has_its_table_its_rows_and_its_plot() {
         ("fresh-crowd", "1000"),
         ("crash-and-retry", "200"),
     ] {
-        let args = ["--scale", scale, "--sample", "50000", "--users", "30", "--protection"];
+        let args = ["--scale", scale, "--sample", "20000", "--users", "9", "--protection"];
         let rows = replay(&world, &[&[name], &args[..], &["none", "--protection", "strict"]].concat());
         let (none, strict) = (&rows["none"], &rows["strict"]);
         assert_eq!(count(none, "answered"), count(none, "asked"), "{none}");
@@ -83,7 +83,7 @@ fn every_scenario_has_its_table_its_rows_and_its_plot() {
         assert_eq!(share(none, "honest_deferred_share"), 0.0, "{none}");
         assert!(count(strict, "disclosed") < count(none, "disclosed"), "{strict}");
     }
-    let args = ["replay", "leaked-list", "--scale", "100", "--sample", "50000", "--users", "30", "--plot"];
+    let args = ["replay", "leaked-list", "--scale", "100", "--sample", "20000", "--users", "9", "--plot"];
     let table = world.ok(&[&args[..], &["plot.html"]].concat());
     for text in ["leaked-list: numbers of a leaked list", "Seed 1.", "Scale: 1 in 100 accounts", "closed form"] {
         assert!(table.contains(text), "{table}");
