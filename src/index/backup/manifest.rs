@@ -174,12 +174,16 @@ impl Reader<'_> {
     fn manifest(&mut self) -> Option<Manifest> {
         let (index_id, ledger_id) = (self.array()?, self.array()?);
         let [snapshot_version, epoch, ledger_commits] = [self.number()?, self.number()?, self.number()?];
-        let [wall_ms, number, mark, files] = [self.number()?, self.number()?, self.number()?, self.number()?];
+        let [wall_ms, number, mark, count] = [self.number()?, self.number()?, self.number()?, self.number()?];
         let watermark = match mark.checked_sub(1) {
             Some(len) => Some(self.bytes(len)?),
             None => None,
         };
-        let files: Vec<FileRow> = (0..files).map_while(|_| self.file()).take(1 << 24).collect();
+        // Grown row by row: a count that no file is behind is not believed.
+        let files: Vec<FileRow> = (0..count).map_while(|_| self.file()).collect();
+        if files.len() as u64 != count {
+            return None;
+        }
         let one = |kind| files.iter().filter(|file| file.kind == kind).count() == 1;
         (one(Kind::Index) && one(Kind::Ledger)).then_some(Manifest {
             index_id,
