@@ -116,7 +116,7 @@ impl Index {
     /// Figures about the index. It looks every unfolded change up in its segment, so it is not free.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if a segment is; [`Error::Io`] if a file cannot be asked for its size.
+    /// [`crate::Error::Damaged`] if a segment is; [`crate::Error::Io`] if a file cannot be asked for its size.
     pub fn stats(&self) -> Result<Stats> {
         self.inner.stats()
     }
