@@ -54,7 +54,7 @@ impl TopQuery {
         self
     }
 
-    /// Origins of a kind that has a quota, such as `network`, instead of callers.
+    /// Origins of a kind, such as `network`, instead of callers; whether or not the kind has a quota.
     #[must_use]
     pub fn origins(mut self, kind: impl Into<String>) -> Self {
         self.origins = Some(kind.into());
@@ -142,7 +142,7 @@ pub struct TopCallers {
 impl Inspector {
     /// Who was charged most, missed most or was deferred most in a window.
     ///
-    /// Callers count, and origins of kinds that have a quota. Every hour keeps the 4,096 callers and the 4,096 origins
+    /// Callers count, and origins. Every hour keeps the 4,096 callers and the 4,096 origins
     /// that are heaviest by each counter; how much others may have had is in `short_by`. The call reads all rows of its
     /// window and holds the sum of each scope in memory, 200 bytes.
     ///
