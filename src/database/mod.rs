@@ -4,17 +4,21 @@
 mod backend;
 mod codec;
 mod copy;
+mod rewrite;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use arc_swap::ArcSwap;
+use parking_lot::RwLock;
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use crate::disk::Disk;
 use crate::words::{Error, Result};
 
 pub(crate) use codec::{decode, encode};
-pub(crate) use copy::Snapshot;
+pub(crate) use copy::{Kept, Snapshot};
+pub(crate) use rewrite::Rewritten;
 
 /// The first bytes of every redb file.
 const REDB_MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
@@ -34,8 +38,12 @@ pub(crate) struct DbOptions {
 /// A redb file and its path, which every error names.
 #[derive(Debug)]
 pub(crate) struct Db {
-    database: Database,
+    /// Replaced as a whole when the file is written anew.
+    database: ArcSwap<Database>,
     path: PathBuf,
+    options: DbOptions,
+    /// Who writes shares it; who replaces the file has it alone.
+    replacing: RwLock<()>,
 }
 
 impl Db {
@@ -48,8 +56,18 @@ impl Db {
             #[cfg(feature = "internals")]
             Disk::Sim(disk) => on_sim(&builder, disk.open_or_create(path)),
         };
-        let database = created.map_err(Error::database("create the database", path))?;
-        Ok(Self { database, path: path.to_owned() })
+        created
+            .map(|database| Self::of(database, path, options))
+            .map_err(Error::database("create the database", path))
+    }
+
+    fn of(database: Database, path: &Path, options: &DbOptions) -> Self {
+        Self {
+            database: ArcSwap::from_pointee(database),
+            path: path.to_owned(),
+            options: options.clone(),
+            replacing: RwLock::new(()),
+        }
     }
 
     /// Opens an existing file; `what` names it where it turns out to be something else.
@@ -67,8 +85,9 @@ impl Db {
             #[cfg(feature = "internals")]
             Disk::Sim(disk) => on_sim(&builder, disk.open_file(path)),
         };
-        let database = opened.map_err(Error::database("open the database", path))?;
-        Ok(Self { database, path: path.to_owned() })
+        opened
+            .map(|database| Self::of(database, path, options))
+            .map_err(Error::database("open the database", path))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -77,7 +96,8 @@ impl Db {
 
     /// Runs `work` on a snapshot.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Result<T>) -> Result<T> {
-        let txn = self.database.begin_read().map_err(self.error("begin to read"))?;
+        let database = self.database.load();
+        let txn = database.begin_read().map_err(self.error("begin to read"))?;
         work(&txn)
     }
 
@@ -86,7 +106,9 @@ impl Db {
     /// Quick-repair implies the two-phase commit, which does not trust checksums of data that callers shape,
     /// and lets an open after a crash go without a walk over the whole file.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
-        let mut txn = self.database.begin_write().map_err(self.error("begin to write"))?;
+        let _shared = self.replacing.read();
+        let database = self.database.load();
+        let mut txn = database.begin_write().map_err(self.error("begin to write"))?;
         txn.set_quick_repair(true);
         let result = work(&txn)?;
         txn.commit().map_err(self.error("commit"))?;

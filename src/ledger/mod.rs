@@ -23,6 +23,7 @@ mod state;
 mod table;
 mod time;
 mod together;
+mod vacuum;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ pub(crate) use levers::{ScopeBudget, StandingOf};
 #[cfg(feature = "internals")]
 pub use sizes::LedgerSizes;
 pub(crate) use state::LedgerState;
+pub(crate) use vacuum::HeldOf;
 
 /// Name of the file in the directory of an index.
 pub(crate) const FILE_NAME: &str = "ledger.redb";

@@ -58,6 +58,7 @@ pub enum Step {
     Erase(Vec<u64>),
     Fold,
     Compact,
+    Vacuum,
     Reopen,
     Wait(Duration),
     Lookup { asker: Asker, purpose: Purpose, numbers: Vec<u64> },
@@ -138,6 +139,7 @@ impl Plan {
             6 | 7 => Step::Import(changes(16)),
             8 => Step::Erase((0..1 + random(1) % 2).map(|i| random(2 + i) % ACCOUNTS).collect()),
             9 | 10 => Step::Fold,
+            11 if random(1).is_multiple_of(2) => Step::Vacuum,
             11 => Step::Compact,
             12 => Step::Reopen,
             13 => Step::Wait(Duration::from_secs(random(1) % 1_200)),
@@ -200,6 +202,7 @@ pub fn run(index: &Index, step: &Step, mark: &[u8]) -> Result<Done, Error> {
         }
         Step::Fold => index.fold().map(|_| Done::Other),
         Step::Compact => index.compact_disclosures().map(|_| Done::Other),
+        Step::Vacuum => index.vacuum().map(|_| Done::Other),
         Step::Lookup { asker, purpose, numbers } => {
             index.lookup(&asker.caller(), *purpose, &hashes(numbers)).map(Done::Answered)
         }

@@ -35,7 +35,7 @@ impl Listings {
             Step::SetOptIns(change) => usize::from(self.take(unhidden(*change))),
             Step::Import(changes) => changes.iter().filter(|change| self.take(unhidden(**change))).count(),
             Step::Erase(accounts) => self.erase(accounts),
-            Step::Fold | Step::Compact | Step::Reopen | Step::Wait(_) | Step::Lookup { .. } => 0,
+            Step::Fold | Step::Compact | Step::Vacuum | Step::Reopen | Step::Wait(_) | Step::Lookup { .. } => 0,
         }
     }
 

@@ -92,7 +92,7 @@ impl Source {
         }
         for change in self.overlay.in_range(range).filter(|change| lost.may_have(change.entry.key)) {
             known_bits = known_bits.min(change.known_bits);
-            entries.push(fold::dated(*change, era_s));
+            entries.push(fold::dated(*change, now_ms, era_s));
         }
         Ok((entries, known_bits))
     }
