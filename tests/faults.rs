@@ -1,9 +1,10 @@
 //! Whole histories on the simulated disk (`src/disk/sim`, which says what it does), against a model.
 //!
-//! A seed decides a history of updates, imports, erasures, folds, lookups, waits, compactions and reopenings. It is
-//! stopped at every call that changes the disk: by a power loss or by the end of the process; or a call fails and the
+//! A seed decides a history of updates, imports, erasures, folds, lookups, waits, compactions, vacuums, backups and reopenings.
+//! It is stopped at every call that changes the disk: by a power loss or by the end of the process; or a call fails and the
 //! history goes on. Whatever happens: what was acknowledged is there, what was not is there whole or not at all, no
-//! budget came back, nobody is shown who opted out, and who was shown is on record.
+//! budget came back, nobody is shown who opted out, who was shown is on record, and the last backup that was finished can be
+//! restored.
 //!
 //! `UNLISTED_FAULT_SEEDS=n` runs n seeds, from `UNLISTED_FAULT_FROM` on (1), and `UNLISTED_FAULT_STRIDE=m` stops at every mth
 //! call only, another one of the m for each seed, so that many histories are covered in the same time. What fails prints the
@@ -12,6 +13,8 @@
 
 #![cfg(feature = "internals")]
 
+#[path = "faults/backups.rs"]
+mod backups;
 mod common;
 #[path = "faults/history.rs"]
 mod history;
@@ -268,6 +271,9 @@ impl Told {
             let index =
                 self.plan.open(&stop.disk.crash(random(7)), &clock).expect("what a later stop leaves opens");
             compare(&index, &clock, &left, books_left, 2 + call / 2 % 2);
+        }
+        if turn == 2 || matches!(self.steps.get(stop.done), Some(Step::Backup(_))) {
+            self.check_backup(call, stop, tried);
         }
     }
 }

@@ -164,7 +164,7 @@ impl Repair<'_> {
             again += 1;
             to = folder.join(format!("{}.{again}", name.to_string_lossy()));
         }
-        if !disk::link(path, &to)? {
+        if !Disk::Real.link(path, &to)? {
             return Disk::Real.rename(path, &to);
         }
         Disk::Real.sync_dir(&folder)
