@@ -57,6 +57,7 @@ impl Index {
         let (removals, disclosures) = inner.forget(true)?;
         inner.vacuum_index()?;
         inner.ledger.write_novelty()?;
+        inner.ledger.write_activity()?;
         let buckets = inner.ledger.vacuum()?;
         Ok(VacuumReport { removals, disclosures, buckets, bytes_before, bytes_after: inner.database_bytes()? })
     }

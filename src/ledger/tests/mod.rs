@@ -4,6 +4,7 @@ mod histories;
 mod known;
 mod levers;
 mod together;
+mod vacuum;
 
 use std::path::Path;
 use std::sync::Arc;
