@@ -37,7 +37,6 @@ pub(crate) use levers::{ScopeBudget, StandingOf};
 #[cfg(feature = "internals")]
 pub use sizes::LedgerSizes;
 pub(crate) use state::LedgerState;
-pub(crate) use vacuum::HeldOf;
 
 /// Name of the file in the directory of an index.
 pub(crate) const FILE_NAME: &str = "ledger.redb";

@@ -94,12 +94,14 @@ pub(super) fn read(db: &Db, txn: &ReadTransaction) -> Result<State> {
     };
     let row = table.get(ROW).map_err(db.error("read the state"))?.ok_or_else(foreign)?;
     let Row::V1(row) = decode(row.value(), NAME, db.path())?;
-    let count = |name| match table.get(name).map_err(db.error("read the state"))? {
-        Some(row) => {
-            let CountRow::V1 { count } = decode(row.value(), NAME, db.path())?;
-            Ok(count)
+    let count = |name| -> Result<u64> {
+        match table.get(name).map_err(db.error("read the state"))? {
+            Some(row) => {
+                let CountRow::V1 { count } = decode(row.value(), NAME, db.path())?;
+                Ok(count)
+            }
+            None => Ok(0),
         }
-        None => Ok(0),
     };
     let (tripwires, forgotten) = (count(TRIPWIRES_ROW)?, count(FORGOTTEN_ROW)?);
     Ok(State {

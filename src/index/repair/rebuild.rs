@@ -7,7 +7,7 @@ use std::path::Path;
 use super::super::segments::{FOLDER, LiveSegment};
 use super::super::{backup, fold};
 use super::{Damaged, QUARANTINE, RangeOutcome, Rebuilt, Repair, is_damage, is_same};
-use crate::disk::{self, Buffer, Disk, MappedFile};
+use crate::disk::{Buffer, Disk, MappedFile};
 use crate::segment::builder::{Input, build_into, shape_for};
 use crate::segment::keys::{KeyRange, mask_key};
 use crate::segment::salvage::Lost;
