@@ -247,6 +247,9 @@ impl Told {
         if stop.is_power_loss && !self.plan.is_synced() {
             books.lose_unsynced();
         }
+        // Before anything else happens on the disk: what goes on makes backups too.
+        let is_backup = turn == 2 || matches!(self.steps.get(stop.done), Some(Step::Backup(_)));
+        let with_backup = is_backup.then(|| stop.disk.crash(random(20)));
         let second = stop_at(&stop.disk, 1 + random(3) % 24, random(4));
         let clock = stop.clock();
         tried.count(stop.is_power_loss);
@@ -272,8 +275,8 @@ impl Told {
                 self.plan.open(&stop.disk.crash(random(7)), &clock).expect("what a later stop leaves opens");
             compare(&index, &clock, &left, books_left, 2 + call / 2 % 2);
         }
-        if turn == 2 || matches!(self.steps.get(stop.done), Some(Step::Backup(_))) {
-            self.check_backup(call, stop, tried);
+        if let Some(disk) = with_backup {
+            self.check_backup(call, stop, &disk, tried);
         }
     }
 }

@@ -22,19 +22,19 @@ impl Told {
         (listings, finished.is_some())
     }
 
-    /// Restores what a stop, and a power loss after it, left.
-    pub fn check_backup(&self, call: u64, stop: &Stop, tried: &Tried) {
+    /// Restores what a stop, and a power loss after it, left on this disk.
+    pub fn check_backup(&self, call: u64, stop: &Stop, disk: &SimDisk, tried: &Tried) {
         let (candidates, must_be) = self.backed_up(stop.done);
         if candidates.is_empty() {
             return;
         }
         let random = |what| random(self.plan.seed, call, what);
         tried.count(true);
-        let (disk, clock) = (stop.disk.crash(random(20)), stop.clock());
-        let second = stop_at(&disk, 1 + random(21) % 200, random(22));
+        let clock = stop.clock();
+        let second = stop_at(disk, 1 + random(21) % 200, random(22));
         let restore =
             |disk: &SimDisk, clock: &_| Index::restore(BACKUPS, RESTORED, self.plan.options(disk, clock));
-        match restore(&disk, &clock) {
+        match restore(disk, &clock) {
             Ok(index) => compare_restored(self.plan, &index, &clock, &candidates),
             Err(Error::NotABackup { .. }) if !must_be => return,
             Err(error) => panic!("a finished backup cannot be restored: {error}"),
