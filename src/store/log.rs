@@ -374,11 +374,12 @@ mod tests {
             (copy, copied)
         };
         let (copy, copied) = copy_of(&state, "some");
-        assert_eq!((copied.first, copied.last, read(&copy).0), (2, 3, vec![change(far, 2)]));
+        // What a transaction drops has a row of its own before what it puts.
+        assert_eq!((copied.first, copied.last, read(&copy).0), (2, 4, vec![change(far, 2)]));
         assert!(copied.bytes < state.bytes);
-        db.write(|txn| note_folded(&db, txn, &mut state, (high, 3))).unwrap();
+        db.write(|txn| note_folded(&db, txn, &mut state, (high, 4))).unwrap();
         let (copy, mut copied) = copy_of(&state, "none");
-        assert_eq!((copied.bytes, copied.has_rows_to(u64::MAX), copied.last()), (0, false, 3));
+        assert_eq!((copied.bytes, copied.has_rows_to(u64::MAX), copied.last()), (0, false, 4));
         copy.write(|txn| append(&copy, txn, &mut copied, &[change(one, 3)], &[])).unwrap();
         assert_eq!(read(&copy), (vec![change(one, 3)], copied));
     }
