@@ -24,8 +24,8 @@ use work::Load;
 
 /// An ordinary run.
 const LOAD: Duration = Duration::from_secs(3);
-/// A thread that is at the same for so long is stuck.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A thread that is at the same for so long is stuck, or the machine has no time for it.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// What comes and goes besides: arenas of the allocator, threads of imports, files that are just being replaced.
 const SLACK: Usage =
     Usage { resident_bytes: 64 << 20, handles: 48, maps: 96, threads: 16, disk_bytes: 64 << 20, files: 64 };

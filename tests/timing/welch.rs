@@ -100,7 +100,7 @@ mod tests {
             let tail = draws.next().unwrap_or(0.0);
             center
                 + 30.0 * hump
-                + if tail > 0.99 { 100_000.0 * (tail - 0.99) * draws.next().unwrap_or(0.0) } else { 0.0 }
+                + if tail > 0.99 { 2_000_000.0 * (tail - 0.99) * draws.next().unwrap_or(0.0) } else { 0.0 }
         };
         (0..count).map(|_| time()).collect()
     }
