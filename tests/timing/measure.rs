@@ -11,6 +11,8 @@ use super::common;
 const LISTINGS: u64 = 400_000;
 /// Numbers of each class.
 const POOL: u64 = 40_000;
+/// Changes of one update of both classes.
+const AT_ONCE: usize = 1_000;
 /// Lookups after which another caller asks, so that most numbers are new to who asks.
 const LOOKUPS_OF_A_CALLER: usize = 16_384;
 
@@ -64,12 +66,15 @@ impl Bench {
         let others = (0..LISTINGS).map(|number| listing(number, OptIns::ALL_PURPOSES));
         let measured = [Class::Hidden, Class::Deleted, Class::Shown].into_iter();
         index.import(others.chain(measured.flat_map(|class| of(class, OptIns::ALL_PURPOSES)))).unwrap();
-        for i in 0..POOL {
-            let put = |class| (common::number(number_of(class, i)), AccountId::from(number_of(class, i)));
-            let ((hidden, of_hidden), (deleted, of_deleted)) = (put(Class::Hidden), put(Class::Deleted));
+        let of = |class, i| (common::number(number_of(class, i)), AccountId::from(number_of(class, i)));
+        for some in (0..POOL).step_by(AT_ONCE) {
             let done = index.update(|batch| {
-                batch.set_opt_ins(hidden, of_hidden, OptIns::empty(), 2)?;
-                batch.remove(deleted, of_deleted, 2)
+                (some..some + AT_ONCE as u64).try_for_each(|i| {
+                    let ((hidden, of_hidden), (deleted, of_deleted)) =
+                        (of(Class::Hidden, i), of(Class::Deleted, i));
+                    batch.set_opt_ins(hidden, of_hidden, OptIns::empty(), 2)?;
+                    batch.remove(deleted, of_deleted, 2)
+                })
             });
             done.unwrap();
         }
