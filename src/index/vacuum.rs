@@ -5,6 +5,7 @@
 //! had of both goes when the file is written anew, which the background does once it folded such marks away.
 
 use super::{Index, Inner};
+use crate::segment::keys::KeyRange;
 use crate::segment::tombstone;
 use crate::store::State;
 use crate::words::Result;
@@ -43,8 +44,8 @@ impl Index {
     /// gone. The background thread does the same each hour if removals were forgotten, except for `ledger.redb`, which names
     /// neither accounts nor numbers: its pages may keep what it knew of callers, under the secret, until this is called.
     ///
-    /// Lookups go on, but updates wait while `index.redb` is copied, and lookups that need a commit while `ledger.redb` is:
-    /// about a second for each 100 MB. The disk needs room for a copy of the larger one.
+    /// Lookups go on, but updates wait while `index.redb` is copied, and lookups that need a commit while `ledger.redb` is. The
+    /// disk needs room for a copy of the larger one, and memory for a second cache of it.
     ///
     /// # Errors
     /// [`crate::Error::Damaged`], [`crate::Error::Io`], [`crate::Error::Database`]: nothing is lost, and it can be repeated.
@@ -108,7 +109,7 @@ impl Inner {
     }
 
     /// Has a range removals that may be forgotten and that no fold has met yet?
-    fn has_expired_change(&self, range: crate::segment::keys::KeyRange) -> bool {
+    fn has_expired_change(&self, range: KeyRange) -> bool {
         // Nobody waits to change the overlay meanwhile, so no lookup waits either.
         let _writer = self.writer.lock();
         let (now_ms, era_s) = (self.clock.wall_ms(), self.era_s());
