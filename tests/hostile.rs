@@ -34,10 +34,10 @@ static FILES: LazyLock<Files> = LazyLock::new(world::files);
 /// Threads that try changes, each in a place of its own.
 const THREADS: usize = 2;
 /// Changed bytes and cuts of one file that an ordinary run tries.
-const CHANGES: usize = 40;
-const CUTS: usize = 16;
+const CHANGES: usize = 16;
+const CUTS: usize = 6;
 /// Damages of several bytes at once of one file that an ordinary run tries.
-const DAMAGES: u32 = 8;
+const DAMAGES: u32 = 2;
 
 fn is_exhaustive() -> bool {
     std::env::var("UNLISTED_HOSTILE").is_ok_and(|value| value == "all")
@@ -111,7 +111,7 @@ fn attempt(place: &Place, path: &str, kind: &Kind, change: &Change, right: &Answ
     let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| (kind.use_it)(place))) else {
         return Err(format!("{path} ({}), {change:?}: a panic", kind.name));
     };
-    let judged = kind.judge(&outcome, right, &place.path(path), change.at());
+    let judged = kind.judge(&outcome, right, &place.path(path), change);
     judged.map_err(|why| format!("{path} ({}), {change:?}: {why}", kind.name))
 }
 

@@ -16,7 +16,7 @@ use crate::disk::Disk;
 use crate::words::{Error, Result};
 
 #[cfg(feature = "internals")]
-pub(crate) use codec::reread;
+pub(crate) use codec::{Reread, reread};
 pub(crate) use codec::{decode, encode};
 pub(crate) use copy::Snapshot;
 

@@ -39,7 +39,7 @@ pub(crate) use state::LedgerState;
 
 /// Every kind of row: reads one that may be anything, and writes what was read.
 #[cfg(feature = "internals")]
-pub(crate) const REREAD: [fn(&[u8]) -> Result<Vec<u8>>; 7] = [
+pub(crate) const REREAD: [crate::database::Reread; 7] = [
     state::reread,
     bucket_rows::reread,
     policy_rows::reread,

@@ -26,7 +26,7 @@ pub(crate) const FILE_NAME: &str = "index.redb";
 
 /// Every kind of row: reads one that may be anything, and writes what was read.
 #[cfg(feature = "internals")]
-pub(crate) const REREAD: [fn(&[u8]) -> Result<Vec<u8>>; 5] =
+pub(crate) const REREAD: [crate::database::Reread; 5] =
     [state::reread, state::reread_tripwires, manifest::reread, log::reread, disclosures::reread];
 
 /// The open `index.redb`.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use unlisted::Error;
 
+use crate::Change;
 use crate::world::{Answers, EPOCH, Place, SECRET, STREAM};
 
 /// What a damaged file may lead to, besides an error that names it.
@@ -24,12 +25,14 @@ pub struct Kind {
     pub verdict: Verdict,
     /// Opens what has the file in it, and asks it everything.
     pub use_it: fn(&Place) -> Result<Answers, Error>,
+    /// What is behind its end is what a crash left of a frame, and is cut.
+    grows: bool,
     /// How far from the changed byte an error may say that it is; `None` where the format cannot know.
     within_bytes: Option<u64>,
 }
 
 const fn of_index(name: &'static str, pattern: &'static str) -> Kind {
-    Kind { name, pattern, verdict: Verdict::Found, use_it: Place::use_index, within_bytes: None }
+    Kind { name, pattern, verdict: Verdict::Found, use_it: Place::use_index, grows: false, within_bytes: None }
 }
 
 const fn of_backup(name: &'static str, pattern: &'static str) -> Kind {
@@ -46,7 +49,7 @@ pub const KINDS: [Kind; 25] = [
     of_index("segment", "index/segments/*.seg").within(4_096),
     of_index("database of the index", "index/index.redb").or_unused(),
     of_index("database of the ledger", "index/ledger.redb").or_unused(),
-    of_index("growing log", "index/disclosures/*3.log").within(1_024),
+    Kind { grows: true, ..of_index("growing log", "index/disclosures/*3.log").within(1_024) },
     of_index("sealed log", "index/disclosures/*.log").within(1_024),
     of_index("run", "index/disclosures/*.run").within(8_192),
     of_index("erased accounts", "index/disclosures/erased").within(1_024),
@@ -87,24 +90,25 @@ impl Kind {
         })
     }
 
-    /// Says what is wrong with what came of a changed file, at `at` if one byte was changed.
+    /// Says what is wrong with what came of a changed file.
     pub fn judge(
         &self,
         outcome: &Result<Answers, Error>,
         right: &Answers,
         path: &Path,
-        at: Option<u64>,
+        change: &Change,
     ) -> Result<(), String> {
+        let may_be_cut = self.grows && matches!(change, Change::Longer);
         let error = match outcome {
             Ok(answers) if answers != right => return Err(format!("a wrong answer: {answers:?}")),
-            Ok(_) if self.verdict == Verdict::Found => return Err("it was not found".to_owned()),
+            Ok(_) if self.verdict == Verdict::Found && !may_be_cut => return Err("it was not found".to_owned()),
             Ok(_) => return Ok(()),
             Err(error) => error,
         };
         if self.verdict == Verdict::NotRead {
             return Err(format!("nobody should have read it: {error}"));
         }
-        self.judge_error(error, path, at).map_err(|why| format!("{why}: {error:?}"))
+        self.judge_error(error, path, change.at()).map_err(|why| format!("{why}: {error:?}"))
     }
 
     fn judge_error(&self, error: &Error, path: &Path, at: Option<u64>) -> Result<(), String> {

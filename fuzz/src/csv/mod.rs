@@ -57,6 +57,7 @@ fn whole(file: &[u8]) -> Vec<Row> {
     let mut reader = ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(file);
     let mut record = ByteRecord::new();
     let mut rows = Vec::new();
+    let (mut line, mut counted) = (1, 0);
     while reader.read_byte_record(&mut record).expect("any bytes are rows") {
         // The position is before the line ends that the row follows.
         let mut at = record.position().expect("a row has one").byte() as usize;
@@ -65,7 +66,9 @@ fn whole(file: &[u8]) -> Vec<Row> {
             at = 3;
         }
         at += file[at..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        rows.push((1 + file[..at].iter().filter(|byte| **byte == b'\n').count() as u64, fields(&record)));
+        line += file[counted..at].iter().filter(|byte| **byte == b'\n').count() as u64;
+        counted = at;
+        rows.push((line, fields(&record)));
     }
     rows
 }
@@ -98,8 +101,8 @@ fn read_columns(file: &[u8], whole: &[Row]) {
         Err(error) => panic!("a header is there or not: {error:?}"),
     };
     assert_eq!(fields(&header), whole[0].1, "the header is the first row");
-    let listings = Columns::of_listings(header.clone(), NAME, Numbers);
-    let changes = Columns::of_changes(header.clone(), NAME, Numbers);
+    let listings = Columns::of_listings(header.clone(), NAME, Numbers::default());
+    let changes = Columns::of_changes(header.clone(), NAME, Numbers::default());
     if let (Err(_), Ok(_)) = (&listings, &changes) {
         panic!("a feed has the columns of a listing");
     }
