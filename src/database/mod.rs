@@ -3,6 +3,7 @@
 #[cfg(feature = "internals")]
 mod backend;
 mod codec;
+mod contain;
 mod copy;
 
 use std::io::Read;
@@ -10,9 +11,12 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
+use self::contain::{Contained, contained};
 use crate::disk::Disk;
 use crate::words::{Error, Result};
 
+#[cfg(feature = "internals")]
+pub(crate) use codec::{Reread, reread};
 pub(crate) use codec::{decode, encode};
 pub(crate) use copy::Snapshot;
 
@@ -34,7 +38,7 @@ pub(crate) struct DbOptions {
 /// A redb file and its path, which every error names.
 #[derive(Debug)]
 pub(crate) struct Db {
-    database: Database,
+    database: Contained<Database>,
     path: PathBuf,
 }
 
@@ -43,13 +47,16 @@ impl Db {
     pub(crate) fn create(path: &Path, options: &DbOptions) -> Result<Self> {
         let mut builder = Database::builder();
         builder.set_cache_size(options.cache_bytes);
-        let created = match &options.disk {
-            Disk::Real => builder.create(path),
-            #[cfg(feature = "internals")]
-            Disk::Sim(disk) => on_sim(&builder, disk.open_or_create(path)),
-        };
-        let database = created.map_err(Error::database("create the database", path))?;
-        Ok(Self { database, path: path.to_owned() })
+        let action = "create the database";
+        let database = contained(action, path, || {
+            let created = match &options.disk {
+                Disk::Real => builder.create(path),
+                #[cfg(feature = "internals")]
+                Disk::Sim(disk) => on_sim(&builder, disk.open_or_create(path)),
+            };
+            created.map_err(Error::database(action, path))
+        })?;
+        Ok(Self { database: Contained::new(database, path), path: path.to_owned() })
     }
 
     /// Opens an existing file; `what` names it where it turns out to be something else.
@@ -62,13 +69,16 @@ impl Db {
         drop(file);
         let mut builder = Database::builder();
         builder.set_cache_size(options.cache_bytes).set_check_integrity_on_open(options.check);
-        let opened = match &options.disk {
-            Disk::Real => builder.open(path),
-            #[cfg(feature = "internals")]
-            Disk::Sim(disk) => on_sim(&builder, disk.open_file(path)),
-        };
-        let database = opened.map_err(Error::database("open the database", path))?;
-        Ok(Self { database, path: path.to_owned() })
+        let action = "open the database";
+        let database = contained(action, path, || {
+            let opened = match &options.disk {
+                Disk::Real => builder.open(path),
+                #[cfg(feature = "internals")]
+                Disk::Sim(disk) => on_sim(&builder, disk.open_file(path)),
+            };
+            opened.map_err(Error::database(action, path))
+        })?;
+        Ok(Self { database: Contained::new(database, path), path: path.to_owned() })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -77,8 +87,11 @@ impl Db {
 
     /// Runs `work` on a snapshot.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Result<T>) -> Result<T> {
-        let txn = self.database.begin_read().map_err(self.error("begin to read"))?;
-        work(&txn)
+        let database = self.database.get()?;
+        contained("read", &self.path, || {
+            let txn = database.begin_read().map_err(self.error("begin to read"))?;
+            work(&txn)
+        })
     }
 
     /// Runs `work` in a transaction and commits it durably; an error leaves everything as it was.
@@ -86,17 +99,32 @@ impl Db {
     /// Quick-repair implies the two-phase commit, which does not trust checksums of data that callers shape,
     /// and lets an open after a crash go without a walk over the whole file.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
-        let mut txn = self.database.begin_write().map_err(self.error("begin to write"))?;
-        txn.set_quick_repair(true);
-        let result = work(&txn)?;
-        txn.commit().map_err(self.error("commit"))?;
-        Ok(result)
+        let database = self.database.get()?;
+        contained("write", &self.path, || {
+            let mut txn = database.begin_write().map_err(self.error("begin to write"))?;
+            txn.set_quick_repair(true);
+            let result = work(&txn)?;
+            txn.commit().map_err(self.error("commit"))?;
+            Ok(result)
+        })
     }
 
     /// A closure for `map_err` on an operation on this file.
     pub(crate) fn error<E: Into<redb::Error>>(&self, action: &'static str) -> impl FnOnce(E) -> Error + use<E> {
         Error::database(action, &self.path)
     }
+}
+
+/// Counters are below this, which no writer reaches, so that counting on from one never overflows.
+pub(crate) const MAX_COUNTER: u64 = 1 << 62;
+
+/// Refuses a row with a counter that no writer reaches.
+pub(crate) fn check_counters(counters: &[u64], table: &'static str, db: &Db) -> Result<()> {
+    if counters.iter().all(|counter| *counter < MAX_COUNTER) {
+        return Ok(());
+    }
+    let reason = "it counts further than any writer";
+    Err(Error::DamagedRow { path: db.path().to_owned(), table, reason })
 }
 
 /// A redb file that is there, or an empty one, on the simulated disk.

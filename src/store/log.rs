@@ -92,6 +92,12 @@ impl LogState {
     }
 }
 
+/// Reads a row that may be anything, and writes what was read.
+#[cfg(feature = "internals")]
+pub(super) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    crate::database::reread::<Row>(bytes, NAME, std::path::Path::new(NAME))
+}
+
 /// Appends changes.
 pub(super) fn append(
     db: &Db,
