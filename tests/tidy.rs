@@ -39,17 +39,8 @@ const MAX_FUNCTION_LINES: usize = 70;
 /// Text that only these files may have, or files in these folders.
 const ONLY_IN: [(&str, &[&str]); 5] = [
     ("SystemTime::now", &["src/words/clock.rs"]),
-    // Backups and repairs are on the system's own disk, whatever disk an index is on.
-    (
-        "std::fs",
-        &[
-            "src/disk/",
-            "src/words/secret.rs",
-            "src/index/backup/",
-            "src/index/repair/",
-            "src/disclosures/backup.rs",
-        ],
-    ),
+    // Repairs are on the system's own disk, whatever disk an index is on.
+    ("std::fs", &["src/disk/", "src/words/secret.rs", "src/index/repair/"]),
     ("fs::rename", &["src/disk/names.rs"]),
     ("Mmap::map", &["src/disk/map.rs"]),
     ("bincode::", &["src/database/codec.rs"]),
