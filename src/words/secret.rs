@@ -97,6 +97,25 @@ impl Secret {
         Self::from_hex(&Zeroizing::new(text))
     }
 
+    /// A key for the host's own use beside the index, such as for a table of its own: 32 bytes that depend on the secret and on
+    /// what they are for, and from which neither the secret nor any key of the index follows.
+    ///
+    /// `purpose` is a constant of the host, not data: one for each use, with the host's name in it.
+    ///
+    /// ```
+    /// use unlisted::Secret;
+    /// let secret = Secret::from_hex(&"ab".repeat(32))?;
+    /// let sessions = secret.derive("example.org 2026-11 session tokens");
+    /// assert_eq!(sessions, secret.derive("example.org 2026-11 session tokens"));
+    /// assert_ne!(sessions, secret.derive("example.org 2026-11 addresses"));
+    /// # Ok::<(), unlisted::SecretError>(())
+    /// ```
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        // The index's own contexts begin otherwise.
+        blake3::derive_key(&format!("host of unlisted: {purpose}"), &self.0)
+    }
+
     pub(crate) const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -120,6 +139,15 @@ mod tests {
         let error = Secret::from_hex("feedface").unwrap_err();
         assert!(matches!(error, SecretError::NotHex { found: 8 }));
         assert!(!error.to_string().contains("feedface"));
+    }
+
+    #[test]
+    fn keys_of_the_host_are_none_of_the_index() {
+        let secret = Secret::from_bytes([7; 32]);
+        let own = "unlisted 2026-11 callers and origins";
+        assert_ne!(secret.derive(own), blake3::derive_key(own, secret.bytes()));
+        assert_ne!(secret.derive("a"), Secret::from_bytes([8; 32]).derive("a"));
+        assert_ne!(&secret.derive(""), secret.bytes());
     }
 
     #[test]
