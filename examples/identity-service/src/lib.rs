@@ -120,13 +120,12 @@ impl Service {
         let operator =
             operator::Operator { index: index.clone(), registry: registry.clone(), accounts, keys, metrics };
         let metrics = operator.metrics.clone();
-        let public = matrix::router(lookups)
-            .merge(user::router(users))
+        let public = with_fallbacks(matrix::router(lookups).merge(user::router(users)))
             .layer(from_fn_with_state(config.behind_proxy, session::note_origin))
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .layer(cors());
         let operators = operator::router(operator, &config.operator_token);
-        let [public, operators] = [public, operators].map(|router| with_ends(router, &metrics));
+        let [public, operators] = [public, operators].map(|router| observed(router, &metrics));
         Ok(Self { index, registry, public, operators, config })
     }
 
@@ -200,17 +199,19 @@ async fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), Error>
     Ok((listener.local_addr().map_err(failed)?, listener))
 }
 
-/// What every route has: a bound on its time, a count, a line in the log; and an answer where there is no route.
-fn with_ends(router: Router, metrics: &Arc<metrics::Metrics>) -> Router {
+/// Answers where there is no route. It comes before all layers, so that they hold there too.
+fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    let nothing = |status| async move { Refusal::new(status, "M_UNRECOGNIZED", "there is nothing here") };
     router
-        .fallback(|| async { unrecognized(StatusCode::NOT_FOUND) })
-        .method_not_allowed_fallback(|| async { unrecognized(StatusCode::METHOD_NOT_ALLOWED) })
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, MAX_REQUEST))
-        .layer(from_fn_with_state(metrics.clone(), metrics::observe))
+        .fallback(move || nothing(StatusCode::NOT_FOUND))
+        .method_not_allowed_fallback(move || nothing(StatusCode::METHOD_NOT_ALLOWED))
 }
 
-fn unrecognized(status: StatusCode) -> Refusal {
-    Refusal::new(status, "M_UNRECOGNIZED", "there is nothing here")
+/// What every request has: a bound on its time, a count, a line in the log.
+fn observed(router: Router, metrics: &Arc<metrics::Metrics>) -> Router {
+    router
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, MAX_REQUEST))
+        .layer(from_fn_with_state(metrics.clone(), metrics::observe))
 }
 
 /// Clients in browsers come from anywhere and bring their token themselves.

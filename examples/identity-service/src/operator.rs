@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::page::{self, Search};
 use crate::registry::{NewAccount, OldAddress, Registry};
 use crate::session::bearer;
-use crate::{Refusal, blocking};
+use crate::{Refusal, blocking, with_fallbacks};
 
 const MAX_FEED_BYTES: usize = 16 << 20;
 /// The page is text: no script, and nothing from elsewhere.
@@ -62,14 +62,15 @@ pub fn router(operator: Operator, token: &str) -> Router {
     .merge(change(delete, |operator, Suspension { mxid, .. }| {
         Ok(json!({ "was_suspended": operator.index.reinstate(&operator.caller(&mxid))? }))
     }));
-    Router::new()
+    let routes = Router::new()
         .route("/", get(show_page))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .route("/_unlisted/v1/accounts", accounts)
         .route("/_unlisted/v1/addresses", addresses)
         .route("/_unlisted/v1/tripwires", tripwires)
-        .route("/_unlisted/v1/suspensions", suspensions)
+        .route("/_unlisted/v1/suspensions", suspensions);
+    with_fallbacks(routes)
         .with_state(operator)
         .layer(from_fn_with_state(blake3::hash(token.as_bytes()), check_token))
         .layer(DefaultBodyLimit::max(MAX_FEED_BYTES))

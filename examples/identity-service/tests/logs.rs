@@ -45,6 +45,7 @@ fn a_whole_session_at_the_finest_level_says_nothing() {
         .with_writer(move || writer.clone())
         .init();
 
+    tracing::trace!(target: "finest", "is captured");
     let dir = tempfile::tempdir().unwrap();
     let service = Running::with_people(dir.path(), &["caller=4/60"]);
     let book = [ADAS_PHONE, ADAS_EMAIL, BOBS_PHONE, ("msisdn", "14155550777")];
@@ -73,7 +74,7 @@ fn a_whole_session_at_the_finest_level_says_nothing() {
     service.stop();
 
     let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
-    for seen in ["/_matrix/identity/v2/lookup", "status=429", "caller_exhausted", "tripwire", "TRACE"] {
+    for seen in ["/_matrix/identity/v2/lookup", "status=429", "caller_exhausted", "tripwire", "TRACE finest"] {
         assert!(log.contains(seen), "the log was not captured: no {seen} in {} bytes", log.len());
     }
     let texts = ["token-", OPERATOR, "4155550", "ada@", "example.org", "example.net"].map(str::to_owned);
