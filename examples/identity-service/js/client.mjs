@@ -3,6 +3,9 @@
 //   node client.mjs http://127.0.0.1:8090
 import assert from "node:assert/strict";
 import { createClient, MatrixError } from "matrix-js-sdk";
+import { logger } from "matrix-js-sdk/lib/logger.js";
+
+logger.disableAll?.();
 
 const url = process.argv[2];
 const client = createClient({ baseUrl: url, idBaseUrl: url });

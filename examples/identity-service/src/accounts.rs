@@ -87,12 +87,20 @@ impl Accounts {
         Ok(true)
     }
 
+    pub fn remove_tokens(&self, gone: &[Digest]) -> Result<(), Error> {
+        self.remove_from(TOKENS, gone)
+    }
+
     pub fn remove_addresses(&self, gone: &[Digest]) -> Result<(), Error> {
+        self.remove_from(ADDRESSES, gone)
+    }
+
+    fn remove_from(&self, table: TableDefinition<'_, Digest, Id>, gone: &[Digest]) -> Result<(), Error> {
         let txn = self.0.begin_write()?;
         {
-            let mut addresses = txn.open_table(ADDRESSES)?;
-            for address in gone {
-                addresses.remove(*address)?;
+            let mut rows = txn.open_table(table)?;
+            for digest in gone {
+                rows.remove(*digest)?;
             }
         }
         Ok(txn.commit()?)

@@ -51,6 +51,7 @@ pub fn router(operator: Operator, token: &str) -> Router {
     let (post, delete) = (MethodFilter::POST, MethodFilter::DELETE);
     let accounts = change(post, |operator, new: Vec<NewAccount>| operator.registry.put(&new).map(nothing))
         .merge(change(delete, |operator, mxids: Vec<String>| operator.registry.remove(&mxids).map(nothing)));
+    let tokens = change(delete, |operator, old: Vec<String>| operator.registry.remove_tokens(&old).map(nothing));
     let addresses =
         change(delete, |operator, old: Vec<OldAddress>| operator.registry.remove_addresses(&old).map(nothing));
     let tripwires = change(post, |operator, numbers: Vec<Address>| {
@@ -67,6 +68,7 @@ pub fn router(operator: Operator, token: &str) -> Router {
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .route("/_unlisted/v1/accounts", accounts)
+        .route("/_unlisted/v1/tokens", tokens)
         .route("/_unlisted/v1/addresses", addresses)
         .route("/_unlisted/v1/tripwires", tripwires)
         .route("/_unlisted/v1/suspensions", suspensions);

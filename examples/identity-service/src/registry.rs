@@ -108,6 +108,12 @@ impl Registry {
         })
     }
 
+    /// Ends sessions.
+    pub fn remove_tokens(&self, tokens: &[String]) -> Result<(), Refusal> {
+        let digests: Vec<Digest> = tokens.iter().map(|token| self.keys.token(token)).collect();
+        Ok(self.accounts.remove_tokens(&digests)?)
+    }
+
     /// Takes addresses from accounts that have them. They are hidden before their owner is forgotten.
     pub fn remove_addresses(&self, old: &[OldAddress]) -> Result<(), Refusal> {
         let _turn = self.turn.lock();
@@ -124,11 +130,12 @@ impl Registry {
         Ok(self.accounts.remove_addresses(&digests)?)
     }
 
-    /// Erases accounts, and who was shown them.
+    /// Erases accounts: who was shown them, and whom they looked for. What they spent stays spent, should they come back.
     pub fn remove(&self, mxids: &[String]) -> Result<(), Refusal> {
         let ids: Vec<_> = mxids.iter().map(|mxid| self.keys.account(mxid)).collect();
         let _turn = self.turn.lock();
         self.index.erase_accounts(&ids)?;
+        ids.iter().try_for_each(|id| self.index.forget_caller(&Caller::of_account(*id)))?;
         Ok(self.accounts.remove(&ids)?)
     }
 

@@ -249,6 +249,8 @@ fn an_address_has_one_owner_and_goes_with_it() {
     assert_eq!(service.set_discoverable("token-of-ada", ADAS_PHONE, true).status, 404);
     assert_eq!(service.set_discoverable("token-of-eve", ADAS_PHONE, true).status, 200);
     assert_eq!(service.found("token-of-bob", ADAS_PHONE).as_deref(), Some("@eve:example.net"));
+    assert_eq!(service.operate("DELETE", "/_unlisted/v1/tokens", &json!(["token-of-ada"])).status, 200);
+    assert_eq!(service.lookup("token-of-ada", &[]).status, 401);
     assert_eq!(service.operate("DELETE", ACCOUNTS, &json!(["@eve:example.net"])).status, 200);
     assert_eq!(service.found("token-of-bob", ADAS_PHONE), None);
     assert_eq!(service.lookup("token-of-eve", &[]).status, 401);

@@ -54,7 +54,7 @@ impl Client {
         let (first, rest) = head.split_once("\r\n").unwrap_or_default();
         let status =
             first.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(ErrorKind::InvalidData)?;
-        let mut answer = Answer { status, headers: rest.replace('\r', ""), body: String::new() };
+        let mut answer = Answer { status, headers: rest.replace('\r', "").to_lowercase(), body: String::new() };
         let len = answer.header("content-length").and_then(|len| len.parse().ok()).unwrap_or(0);
         let mut body = vec![0; len];
         self.stream.read_exact(&mut body)?;
