@@ -375,6 +375,7 @@ impl Ledger for RedbLedger {
     fn charge(&self, scopes: &[Scope<'_>], fingerprints: &[u32]) -> Result<Verdict> {
         self.check_poison()?;
         debug_assert!(scopes.len() <= MAX_SCOPES);
+        self.buckets.ask_for(scopes);
         let now_ns = self.time.ledger_ns();
         let caller = scopes.first().map(|scope| scope.id).unwrap_or_default();
         let remembered = self.memory.recall(&self.db, caller, now_ns)?;
