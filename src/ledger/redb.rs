@@ -308,7 +308,7 @@ impl RedbLedger {
         result
     }
 
-    pub(super) fn check_poison(&self) -> Result<()> {
+    pub(crate) fn check_poison(&self) -> Result<()> {
         match self.poison.get() {
             Some(cause) => Err(Error::Poisoned { what: "ledger", cause: cause.clone() }),
             None => Ok(()),
