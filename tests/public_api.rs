@@ -36,6 +36,7 @@ const FUNCTIONS: [(&str, &[(&str, Reveals)]); 3] = [
             ("fold", Nothing),
             ("forget_caller", Nothing),
             ("grant", Nothing),
+            ("health", Nothing),
             ("import", Nothing),
             ("importer", Nothing),
             ("inspector", Handle),

@@ -177,6 +177,6 @@ mod tests {
         assert!(!Disk::Real.exists(&from).unwrap() && Disk::Real.len(&to).unwrap() == 0);
         Disk::Real.remove_file(&to).unwrap();
         Disk::Real.remove_file(&to).unwrap();
-        assert_eq!(Disk::Real.read(&to).unwrap(), None);
+        assert_eq!(Disk::Real.read(&to, 1).unwrap(), None);
     }
 }

@@ -15,7 +15,7 @@ use crate::segment::builder::{Input, build_into, shape_for};
 use crate::segment::keys::{KeyRange, MAX_RANGE_BITS, mask_key};
 use crate::segment::sort::sort_entries;
 use crate::segment::tombstone;
-use crate::store::{Changes, DeltaRef, SegmentRow};
+use crate::store::{self, Changes, DeltaRef, SegmentRow};
 use crate::words::{AccountId, Entry, Error, Flags, Result, Stamp};
 
 /// Changes that leave the overlay while updates wait: some hundreds of microseconds.
@@ -304,7 +304,7 @@ impl Inner {
 
     /// Opens segments that were published for a plan, in no order.
     pub(super) fn open_published(&self, rows: &[SegmentRow]) -> Result<Vec<Arc<LiveSegment>>> {
-        self.residency.check_room(rows.iter().map(|row| row.file_len).sum())?;
+        self.residency.check_room(store::bytes_of(rows))?;
         let (index_id, place) = (self.index_id(), (&self.options.disk, self.dir.as_path()));
         let new = Mutex::new(Vec::with_capacity(rows.len()));
         on_all_cores(rows, &|| false, |row| {

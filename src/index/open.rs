@@ -236,7 +236,7 @@ fn open_segments(
     residency: &Residency,
 ) -> Result<SegmentMap> {
     let rows = store.manifest()?;
-    residency.check_room(rows.iter().map(|row| row.file_len).sum())?;
+    residency.check_room(store::bytes_of(&rows))?;
     let live = Mutex::new(Vec::with_capacity(rows.len()));
     on_all_cores(&rows, &|| false, |row| {
         let segment = LiveSegment::open(residency, (disk, dir), row, state.index_id)?;

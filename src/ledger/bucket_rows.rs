@@ -20,6 +20,12 @@ enum BucketRow {
     V1 { tat_ns: u64, policy_version: u32 },
 }
 
+/// Reads a row that may be anything, and writes what was read.
+#[cfg(feature = "internals")]
+pub(super) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    crate::database::reread::<BucketRow>(bytes, NAME, std::path::Path::new(NAME))
+}
+
 /// What the file says of a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BucketState {

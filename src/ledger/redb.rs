@@ -308,7 +308,7 @@ impl RedbLedger {
         result
     }
 
-    pub(super) fn check_poison(&self) -> Result<()> {
+    pub(crate) fn check_poison(&self) -> Result<()> {
         match self.poison.get() {
             Some(cause) => Err(Error::Poisoned { what: "ledger", cause: cause.clone() }),
             None => Ok(()),
@@ -375,7 +375,7 @@ impl RedbLedger {
             let states = self.buckets.wanted(&advances);
             bucket_rows::write(&self.db, txn, &states)?;
             // What waits long enough goes along.
-            if self.memory.is_full() {
+            if self.memory.must_write(self.time.ledger_ns()) {
                 self.memory.write(&self.db, txn)?;
             }
             Ok(states)
@@ -395,6 +395,7 @@ impl Ledger for RedbLedger {
     fn charge(&self, scopes: &[Scope<'_>], fingerprints: &[u32]) -> Result<Verdict> {
         self.check_poison()?;
         debug_assert!(scopes.len() <= MAX_SCOPES);
+        self.buckets.ask_for(scopes);
         let now_ns = self.time.ledger_ns();
         let caller = scopes.first().map(|scope| scope.id).unwrap_or_default();
         let remembered = self.memory.recall(&self.db, caller, now_ns)?;
@@ -410,7 +411,7 @@ impl Ledger for RedbLedger {
         if let Some(remembered) = remembered.filter(|_| granted > 0) {
             let paid = novel.iter().map(|at| fingerprints.get(*at as usize).copied().unwrap_or_default());
             self.memory.remember(caller, &remembered, now_ns, paid, |_| ());
-            if self.memory.is_full() {
+            if self.memory.must_write(now_ns) {
                 self.write_some_novelty()?;
             }
         }

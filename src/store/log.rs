@@ -92,6 +92,12 @@ impl LogState {
     }
 }
 
+/// Reads a row that may be anything, and writes what was read.
+#[cfg(feature = "internals")]
+pub(super) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    crate::database::reread::<Row>(bytes, NAME, std::path::Path::new(NAME))
+}
+
 /// Appends changes.
 pub(super) fn append(
     db: &Db,
@@ -187,7 +193,7 @@ pub(super) fn copy_what_counts(from: &Snapshot, to: &Db, state: &LogState) -> Re
             same if same == before => Kept::Same,
             _ => Kept::Changed(encode(&Row::V1 { dropped, put }, NAME, to.path())?),
         };
-        let len = if let Kept::Changed(bytes) = &kept { bytes.len() } else { bytes.len() };
+        let len = if let Kept::Changed(changed) = &kept { changed.len() } else { bytes.len() };
         copied.first = copied.first.min(*number);
         copied.bytes += len as u64;
         Ok(kept)

@@ -18,11 +18,16 @@ use crate::words::{AccountId, Key, Result, Stamp};
 
 pub(crate) use backup::copy;
 pub(crate) use log::LogState;
-pub(crate) use manifest::{SegmentRow, file_name as segment_file_name};
+pub(crate) use manifest::{SegmentRow, bytes_of, file_name as segment_file_name};
 pub(crate) use state::State;
 
 /// Name of the file in the directory of an index.
 pub(crate) const FILE_NAME: &str = "index.redb";
+
+/// Every kind of row: reads one that may be anything, and writes what was read.
+#[cfg(feature = "internals")]
+pub(crate) const REREAD: [crate::database::Reread; 5] =
+    [state::reread, state::reread_tripwires, manifest::reread, log::reread, disclosures::reread];
 
 /// The open `index.redb`.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
 
-use crate::database::{Db, decode, encode};
+use crate::database::{Db, check_counters, decode, encode};
 use crate::words::{Error, Result};
 
 pub(super) const NAME: &str = "state";
@@ -60,6 +60,18 @@ struct RowV1 {
     watermark: Option<Vec<u8>>,
 }
 
+/// Reads a row that may be anything, and writes what was read.
+#[cfg(feature = "internals")]
+pub(super) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    crate::database::reread::<Row>(bytes, NAME, std::path::Path::new(NAME))
+}
+
+/// As [`reread`], of the tripwires.
+#[cfg(feature = "internals")]
+pub(super) fn reread_tripwires(bytes: &[u8]) -> Result<Vec<u8>> {
+    crate::database::reread::<CountRow>(bytes, NAME, std::path::Path::new(NAME))
+}
+
 pub(super) fn write(db: &Db, txn: &WriteTransaction, state: &State) -> Result<()> {
     let state = state.clone();
     let row = Row::V1(RowV1 {
@@ -94,6 +106,7 @@ pub(super) fn read(db: &Db, txn: &ReadTransaction) -> Result<State> {
     };
     let row = table.get(ROW).map_err(db.error("read the state"))?.ok_or_else(foreign)?;
     let Row::V1(row) = decode(row.value(), NAME, db.path())?;
+    check_counters(&[row.epoch, row.ledger_commits, row.next_generation, row.snapshot_version], NAME, db)?;
     let count = |name| -> Result<u64> {
         match table.get(name).map_err(db.error("read the state"))? {
             Some(row) => {

@@ -27,6 +27,9 @@ use crate::database::Db;
 use crate::words::Result;
 
 pub(crate) use query::{InWindows, TopOf, TopScope};
+#[cfg(feature = "internals")]
+pub(super) use rows::{reread, reread_slot};
+
 use rows::{Absent, CALLER, Seen};
 
 /// Length of a slot.
