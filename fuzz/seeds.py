@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Long inputs for the targets that run histories: libFuzzer grows its own slowly, since each takes milliseconds.
+"""Long inputs for the targets that run histories, since libFuzzer grows its own slowly; and inputs that mean something for
+those that read a format.
 
 Always the same bytes. Run it in this folder after a change of what an input means.
 """
 import pathlib
 import random
+
+CORPUS = pathlib.Path("corpus")
 
 for target, lengths in {
     "index_ops": [160, 240, 320, 400, 480, 640],
@@ -15,4 +18,62 @@ for target, lengths in {
 }.items():
     for i, length in enumerate(lengths):
         data = random.Random(f"{target} {i}").randbytes(length)
-        (pathlib.Path("corpus") / target / f"history-{i}").write_bytes(data)
+        (CORPUS / target / f"history-{i}").write_bytes(data)
+
+
+def seed(target, name, *parts):
+    folder = CORPUS / target
+    folder.mkdir(exist_ok=True)
+    (folder / f"seed-{name}").write_bytes(b"".join(parts))
+
+
+# The length of a block less one, whether rows are repeated, the file.
+PLAIN = b"phone,account,opt_ins,version\n+14155550100,42,search|payments,7\n+4930123456,43,,8\n"
+HASHED = b"version,note,phone_hash,account,opt_ins\n1,x," + b"ab" * 32 + b",00000000-0000-0000-0000-00000000002a,mutual\n"
+FEED = b"op,phone,account,opt_ins,version\r\nput,+14155550100,1,search,1\r\nremove,+14155550100,1,,2\r\nset-opt-ins,+14155550100,1,host-1,3"
+QUOTED = b'"phone","account","opt_ins","version"\n"+1 415 555 0100","1","sea""rch","2"\n\n"+1\n",2,,3\n'
+MARKED = b'\xef\xbb\xbf"phone\n",b\n\xef\xbb\xbf1,2\n'
+for name, file in {"plain": PLAIN, "hashed": HASHED, "feed": FEED, "quoted": QUOTED, "marked": MARKED}.items():
+    for block in [0, 6, 255]:
+        seed("csv_import", f"{name}-{block}", bytes([block, 0]), file)
+seed("csv_import", "long", bytes([40, 255]), PLAIN)
+seed("csv_import", "endless", bytes([40, 255]), b'a,b\n1,"2,3\n')
+
+# A row of each kind, as docs/FORMAT.md has them: those of index.redb, then those of ledger.redb.
+ID = bytes(range(16))
+WORD = b"\xfd" + bytes(range(1, 9))
+QUOTAS = b"\x03" + b"".join(bytes([len(s)]) + s + b"\xfb\xf4\x01" + WORD for s in (b"caller", b"network", b"everyone"))
+ROWS = [
+    b"\0" + 3 * ID + b"\x02\x05\x03\x09" + b"\x01\x03abc",
+    b"\0\x07",
+    b"\0" + WORD + b"\x04\xfb\x00\x50\xfb\x10\x10",
+    b"\0\x01" + 2 * ID + WORD + b"\x01" + 2 * ID + WORD + b"\x80\xfc\x01\x02\x03\x04",
+    b"\0\x03\xfb\x00\x10",
+    b"\0" + 2 * ID + b"\x02\x05\x03" + QUOTAS + b"\x01" + WORD + WORD,
+    b"\0" + WORD + b"\x02",
+    b"\0" + WORD + b"\x01" + QUOTAS,
+    b"\0\x06caller\x01" + WORD + b"\x05abuse\x01\xfb\xf4\x01" + WORD + b"\x32" + WORD + b"\x64",
+    b"\0\x1f\x02\x05\x00\x10\x20\x30\x40",
+    bytes.fromhex("0002fb3201fb3101fb2f01020100fd804c8deea1010000fb2c01000000"),
+    b"\0\x01\x02\x03\x04\x05\x06",
+]
+for kind, row in enumerate(ROWS):
+    seed("rows", str(kind), bytes([kind]), row)
+    seed("rows", f"{kind}-cut", bytes([kind]), row[: len(row) // 2])
+    seed("rows", f"{kind}-claim", bytes([kind]), row[:2], b"\xfd" + b"\xff" * 8, row[3:])
+
+
+def frame(accounts, origins):
+    head = accounts.to_bytes(4, "little") + bytes([origins, 3, 0, 0]) + WORD[1:] + bytes(8) + ID
+    return head + bytes(range(16)) * (origins + accounts) + bytes(8)
+
+
+seed("disclosure_log", "frames", b"\0", frame(3, 2), frame(1, 0), frame(2, 8))
+seed("disclosure_log", "frame-claim", b"\0", frame(3, 2)[:-20], b"\xff\xff\xff\xff")
+# The kind, then a page: checksum, bytes in use, groups of caller, origins, purpose, time, rows, bytes, rows.
+for kind, account in {1 | 2: b"\x05", 1 | 2 | 4: ID}.items():
+    rows = account + b"\x00" + account + b"\x09\x07"
+    group = ID + b"\x01\x03" + ID + WORD[1:] + b"\x02\x00" + len(rows).to_bytes(2, "little") + rows
+    seed("disclosure_log", f"page-{kind}", bytes([kind]), bytes(16), group)
+    seed("disclosure_log", f"pages-{kind}", bytes([kind]), bytes(16), group, group, group)
+    seed("disclosure_log", f"page-cut-{kind}", bytes([kind]), bytes(16), group[:-3])

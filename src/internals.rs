@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::disclosures::{DisclosureLog, DisclosureSync, Filter, Folder, Group, Origins};
+use crate::disclosures::{DisclosureLog, DisclosureSync, Filter, Folder, Group, Origins, hostile};
 use crate::disk::Disk;
 use crate::segment::builder::{Input, build, shape_for};
 use crate::segment::keys::KeyRange;
-use crate::segment::layout::{PAGE_LEN, footer, page_sum};
+use crate::segment::layout::{FORMAT_VERSION, PAGE_LEN, footer, page_sum};
 use crate::segment::line;
 use crate::segment::reader::Segment;
 use crate::words::{AccountId, Entry, Error, Key, KeyRing, PhoneHash, Purpose, Secret, Stamp};
+use crate::{ledger, store};
 
 pub use crate::disk::sim::{Fault, Moment, SimDisk, Watch};
 pub use crate::index::raw::{PreparedCaller, PreparedKeys};
@@ -174,7 +175,8 @@ pub fn repair_segment(bytes: &mut Vec<u8>) {
     if bytes.len() < PAGE_LEN {
         bytes.resize(PAGE_LEN, 0);
     }
-    put(bytes, 0, b"UNLSTSEG\x01\0\0\0");
+    put(bytes, 0, b"UNLSTSEG");
+    put(bytes, 8, &FORMAT_VERSION.to_le_bytes());
     let sum = xxh3_64(bytes.get(..HEADER_SUMMED).unwrap_or_default());
     put(bytes, HEADER_SUMMED, &sum.to_le_bytes());
     if let Some(padding) = bytes.get_mut(HEADER_SUMMED + 8..PAGE_LEN) {
@@ -212,6 +214,29 @@ fn put(bytes: &mut [u8], at: usize, from: &[u8]) {
     if let Some(to) = bytes.get_mut(at..at + from.len()) {
         to.copy_from_slice(from);
     }
+}
+
+/// How many kinds of rows the databases have.
+pub const ROW_KINDS: usize = store::REREAD.len() + ledger::REREAD.len();
+
+/// Reads a row of a database that may be any bytes, as an open does, and returns the bytes of what was read. `None` if it is none
+/// of that kind.
+#[must_use]
+pub fn reread_row(kind: usize, bytes: &[u8]) -> Option<Vec<u8>> {
+    store::REREAD.iter().chain(&ledger::REREAD).nth(kind)?(bytes).ok()
+}
+
+/// Goes through the rows of a page of the disclosure log that may be any bytes and whose checksum was right.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_disclosure_page(page: &[u8], is_wide: bool) -> Result<usize, &'static str> {
+    hostile::read_page(page, is_wide)
+}
+
+/// Goes through the frames of any bytes, whose checksums are made right; returns how many accounts they have.
+pub fn read_disclosure_frames(bytes: &mut [u8], salt: u64) -> usize {
+    hostile::read_frames(bytes, salt)
 }
 
 /// Asks the memory for the line at an offset, as the engine does; nothing past the end.

@@ -1,7 +1,7 @@
-//! Any history of operations on an index, against a plain map.
+//! Any history of operations on an index, and power failures at any call of them, against a plain map.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use unlisted::internals::SimDisk;
@@ -90,7 +90,11 @@ impl Pair {
                 self.index().fold().expect("the fold ends");
                 assert_eq!(self.index().stats().expect("figures").delta, 0);
             }
-            8 => self.reopen(),
+            8 => match input.below(4) {
+                0 => self.reopen(),
+                1 => self.crash(self.disk.crash(u64::from(input.u8()))),
+                _ => self.crash_within(input),
+            },
             9 => self.clock.advance(Duration::from_secs(3_600 * (1 + u64::from(input.u8())))),
             10 => self.set_opt_ins(input),
             _ => self.lookup(input),
@@ -171,6 +175,53 @@ impl Pair {
     fn reopen(&mut self) {
         self.index = None;
         self.index = Some(scratch::open(&self.disk, options(&self.clock)));
+    }
+
+    /// What was acknowledged is there.
+    fn crash(&mut self, left: SimDisk) {
+        self.index = None;
+        self.disk = left;
+        self.reopen();
+        self.check_all();
+    }
+
+    /// The power fails at one of the next calls, in the middle of a change: all of it is there, or nothing.
+    fn crash_within(&mut self, input: &mut Input<'_>) {
+        let (at, seed) = (self.disk.changes() + 1 + u64::from(input.u8()), u64::from(input.u8()));
+        let left = Arc::new(Mutex::new(None));
+        let keep = left.clone();
+        self.disk.watch(Arc::new(move |call, moment| {
+            if call == at {
+                *keep.lock().expect("nobody panics with it") = Some(moment.crash(seed));
+            }
+        }));
+        let (model, watermark) = (self.model.clone(), self.watermark.clone());
+        let version = self.index().snapshot_version();
+        match input.below(5) {
+            0 | 1 => self.update(input),
+            2 => self.import(input),
+            3 => self.erase(input),
+            _ => {
+                self.index().fold().expect("the fold ends");
+            }
+        }
+        self.disk.watch(Arc::new(|_, _| ()));
+        let version_after = self.index().snapshot_version();
+        let left = left.lock().expect("nobody panics with it").take();
+        // There may have been fewer calls.
+        let Some(left) = left else { return };
+        self.index = None;
+        self.disk = left;
+        self.reopen();
+        let found = self.index().snapshot_version();
+        if found != version_after {
+            assert_eq!(found, version, "a change is there in part");
+            (self.model, self.watermark) = (model, watermark);
+        } else if version_after == version && self.index().watermark() == watermark {
+            // A batch without effect moves the watermark alone.
+            self.watermark = watermark;
+        }
+        self.check_all();
     }
 
     fn lookup(&self, input: &mut Input<'_>) {

@@ -103,7 +103,7 @@ fn policy(input: &mut Input<'_>) -> QuotaPolicy {
 pub fn ledger_ops(data: &[u8]) {
     let mut input = Input::new(data);
     let policy = policy(&mut input);
-    let disk = scratch::disk();
+    let mut disk = scratch::disk();
     let clock = scratch::clock();
     let options = || scratch::options(&clock, policy.clone()).max_clock_jump(MAX_JUMP);
     let mut index = scratch::open(&disk, options());
@@ -121,6 +121,15 @@ pub fn ledger_ops(data: &[u8]) {
                 model.now_ns += pause.as_nanos() as u64;
             }
             6 => step(&clock, &mut input),
+            _ if input.u8() & 1 == 1 => {
+                let crashed = disk.crash(u64::from(input.u8()));
+                drop(index);
+                disk = crashed;
+                step(&clock, &mut input);
+                index = scratch::open(&disk, options());
+                // The wall clock counts from the last thing that was written, forwards and up to the jump.
+                model.now_ns += MAX_JUMP.as_nanos() as u64;
+            }
             _ => {
                 drop(index);
                 let closed_ms = clock.wall_ms();

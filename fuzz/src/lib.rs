@@ -5,15 +5,19 @@
 //! corpus means must not change when a dependency is updated.
 
 mod codec;
+mod csv;
 mod index;
 mod input;
 mod ledger;
+mod rows;
 mod scratch;
 mod segment;
 
 pub use codec::codec;
+pub use csv::csv_import;
 pub use index::index_ops;
 pub use ledger::ledger_ops;
+pub use rows::{disclosure_log, rows};
 pub use segment::{segment_open, segment_roundtrip};
 
 /// Any text is a number or an error, and a number is what its own text reads as.

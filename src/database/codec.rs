@@ -40,6 +40,16 @@ pub(crate) fn decode<T: Decode<()>>(bytes: &[u8], table: &'static str, path: &Pa
     }
 }
 
+/// Reads a row that may be any bytes, with all checks, and returns the bytes of what was read.
+#[cfg(feature = "internals")]
+pub(crate) type Reread = fn(&[u8]) -> Result<Vec<u8>>;
+
+/// Reads a row that may be anything, and writes what was read.
+#[cfg(feature = "internals")]
+pub(crate) fn reread<T: Decode<()> + Encode>(bytes: &[u8], table: &'static str, path: &Path) -> Result<Vec<u8>> {
+    encode(&decode::<T>(bytes, table, path)?, table, path)
+}
+
 fn damaged(table: &'static str, path: &Path, reason: &'static str) -> Error {
     Error::DamagedRow { path: path.to_owned(), table, reason }
 }

@@ -1,12 +1,14 @@
 //! A copy of a database, table by table, out of one snapshot, while the file itself goes on.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use redb::{
-    Key, MultimapTableHandle, ReadTransaction, ReadableDatabase, TableDefinition, TableError, TableHandle, Value,
+    Database, Key, MultimapTableHandle, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
+    TableHandle, Value,
 };
 
-use super::Db;
+use super::{Contained, Db, contained};
 use crate::words::{Error, Result};
 
 /// Rows of one transaction of a copy. It bounds the memory, and how often the device is waited for.
@@ -14,29 +16,44 @@ const ROWS_AT_ONCE: usize = 65_536;
 
 /// A database at one moment. Pages that it needs are not used again while it is there, so the file may grow meanwhile.
 pub(crate) struct Snapshot {
-    txn: ReadTransaction,
+    txn: Contained<ReadTransaction>,
     path: PathBuf,
+    /// Another may have taken its place meanwhile. Dropped after the transaction.
+    _database: Arc<Contained<Database>>,
+}
+
+/// What becomes of a row in a copy.
+pub(crate) enum Kept {
+    Same,
+    Changed(Vec<u8>),
+    Gone,
 }
 
 impl Db {
     /// What the last transaction left.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
-        let txn = self.database.begin_read().map_err(self.error("begin to read"))?;
-        Ok(Snapshot { txn, path: self.path.clone() })
+        let database = self.database.load_full();
+        let txn = contained("begin to read", &self.path, || {
+            database.get()?.begin_read().map_err(self.error("begin to read"))
+        })?;
+        Ok(Snapshot { txn: Contained::new(txn, &self.path), path: self.path.clone(), _database: database })
     }
 }
 
 impl Snapshot {
     /// Refuses a database with a table that a copy would leave out.
     pub(crate) fn expect_tables(&self, known: &[&str]) -> Result<()> {
+        let txn = self.txn.get()?;
         let error = |action| Error::database::<redb::StorageError>(action, &self.path);
-        let plain = self.txn.list_tables().map_err(error("list the tables"))?.map(|table| table.name().to_owned());
-        let multimap = self.txn.list_multimap_tables().map_err(error("list the tables"))?;
-        let multimap = multimap.map(|table| table.name().to_owned());
-        match plain.chain(multimap).find(|name| !known.contains(&name.as_str())) {
-            Some(table) => Err(Error::UnknownTable { path: self.path.clone(), table }),
-            None => Ok(()),
-        }
+        contained("list the tables", &self.path, || {
+            let plain = txn.list_tables().map_err(error("list the tables"))?.map(|table| table.name().to_owned());
+            let multimap = txn.list_multimap_tables().map_err(error("list the tables"))?;
+            let multimap = multimap.map(|table| table.name().to_owned());
+            match plain.chain(multimap).find(|name| !known.contains(&name.as_str())) {
+                Some(table) => Err(Error::UnknownTable { path: self.path.clone(), table }),
+                None => Ok(()),
+            }
+        })
     }
 
     /// Copies a table, in transactions of some ten thousand rows. One that is not there is not made.
@@ -45,8 +62,17 @@ impl Snapshot {
         K: Key + 'static,
         V: Value + 'static,
     {
+        let txn = self.txn.get()?;
+        contained("copy a table", &self.path, || self.copy_rows(txn, table, to))
+    }
+
+    fn copy_rows<K, V>(&self, txn: &ReadTransaction, table: TableDefinition<'_, K, V>, to: &Db) -> Result<()>
+    where
+        K: Key + 'static,
+        V: Value + 'static,
+    {
         let read = || Error::database::<redb::StorageError>("copy a table", &self.path);
-        let source = match self.txn.open_table(table) {
+        let source = match txn.open_table(table) {
             Err(TableError::TableDoesNotExist(_)) => return Ok(()),
             other => other.map_err(Error::database("open a table", &self.path))?,
         };
@@ -66,6 +92,65 @@ impl Snapshot {
                 return Ok(());
             }
         }
+    }
+
+    /// As [`Snapshot::copy_table`], of the rows that are to be kept.
+    pub(crate) fn copy_some<K>(
+        &self,
+        table: TableDefinition<'_, K, &'static [u8]>,
+        to: &Db,
+        mut keep: impl FnMut(&K, &[u8]) -> Result<Kept>,
+    ) -> Result<()>
+    where
+        K: Key + for<'a> Value<SelfType<'a> = K> + 'static,
+    {
+        let txn = self.txn.get()?;
+        contained("copy a table", &self.path, || self.copy_kept(txn, table, to, &mut keep))
+    }
+
+    fn copy_kept<K>(
+        &self,
+        txn: &ReadTransaction,
+        table: TableDefinition<'_, K, &'static [u8]>,
+        to: &Db,
+        keep: &mut impl FnMut(&K, &[u8]) -> Result<Kept>,
+    ) -> Result<()>
+    where
+        K: Key + for<'a> Value<SelfType<'a> = K> + 'static,
+    {
+        let read = || Error::database::<redb::StorageError>("copy a table", &self.path);
+        let source = match txn.open_table(table) {
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            other => other.map_err(Error::database("open a table", &self.path))?,
+        };
+        let mut rows = source.range::<K>(..).map_err(read())?;
+        loop {
+            let seen = to.write(|txn| {
+                let mut target = txn.open_table(table).map_err(to.error("open a table"))?;
+                let mut seen = 0;
+                for row in rows.by_ref().take(ROWS_AT_ONCE) {
+                    let (key, value) = row.map_err(read())?;
+                    let key = key.value();
+                    let copied = match keep(&key, value.value())? {
+                        Kept::Same => target.insert(&key, value.value()).map(drop),
+                        Kept::Changed(bytes) => target.insert(&key, bytes.as_slice()).map(drop),
+                        Kept::Gone => Ok(()),
+                    };
+                    copied.map_err(to.error("copy a table"))?;
+                    seen += 1;
+                }
+                Ok(seen)
+            })?;
+            if seen < ROWS_AT_ONCE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Runs `work` on it.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Result<T>) -> Result<T> {
+        let txn = self.txn.get()?;
+        contained("read", &self.path, || work(txn))
     }
 }
 

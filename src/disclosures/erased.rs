@@ -32,7 +32,7 @@ pub(super) struct Pending {
 impl Pending {
     pub(super) fn open(folder: &Folder) -> Result<Self> {
         let path = folder.dir.join(NAME);
-        let erased = match folder.disk.read(&path)? {
+        let erased = match folder.disk.read(&path, u64::MAX)? {
             Some(bytes) => decode(&path, &bytes, &folder.index_id)?,
             None => Erased::new(),
         };

@@ -11,6 +11,9 @@ use super::{Folder, Mark};
 use crate::disk::{Disk, File, MappedEnd};
 use crate::words::{Damage, Error, Result};
 
+/// Numbers of logs are below this, which no writer reaches, so that counting on from one never overflows.
+const MAX_SEQ: u64 = 1 << 62;
+
 /// What is no file of the log, one that is named.
 const TEMPORARY: &str = ".tmp";
 
@@ -291,7 +294,7 @@ fn parse_name(name: &str) -> Option<(u64, u64)> {
         None => number(name.strip_suffix(".log")?).map(|seq| (seq, seq))?,
     };
     let ours = if name.ends_with(".log") { log_name(span.0) } else { run_name(span.0, span.1) };
-    (name == ours && span.0 <= span.1 && span.0 > 0).then_some(span)
+    (name == ours && span.0 <= span.1 && span.0 > 0 && span.1 < MAX_SEQ).then_some(span)
 }
 
 struct Named {

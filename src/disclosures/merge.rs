@@ -21,7 +21,9 @@ impl SortedLog {
         reader.for_each(|frame| groups.push(frame.group))?;
         groups.sort_unstable();
         groups.dedup();
-        let mut rows = Vec::with_capacity(usize::try_from(log.totals.rows).unwrap_or(0));
+        // No more than the file can hold: the footer may say anything.
+        let said = usize::try_from(log.totals.rows).unwrap_or(usize::MAX);
+        let mut rows = Vec::with_capacity(said.min(reader.len() / size_of::<AccountId>()));
         reader.for_each(|frame| {
             let group = groups.partition_point(|group| *group < frame.group) as u32;
             rows.extend(frame.accounts().map(|account| (group, account, frame.at_ms)));

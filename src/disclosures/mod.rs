@@ -8,6 +8,8 @@ mod compact;
 mod erased;
 mod files;
 mod frame;
+#[cfg(feature = "internals")]
+pub(crate) mod hostile;
 mod merge;
 mod page;
 mod query;
@@ -144,7 +146,8 @@ impl DisclosureLog {
             state.parts.iter().fold(active, |all, part| Usage {
                 files: all.files + 1,
                 bytes: all.bytes + part.bytes(),
-                rows: all.rows + part.rows(),
+                // What headers and footers say.
+                rows: all.rows.saturating_add(part.rows()),
             })
         })
     }

@@ -45,6 +45,11 @@ impl LogReader {
         Ok(Self { path, salt, bytes, at: HEADER_LEN, group: None, at_ms: 0, accounts: 0..0 })
     }
 
+    /// Bytes of the header and all frames.
+    pub(super) const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Visits every frame: its group, its time, its accounts.
     pub(super) fn for_each(&self, mut visit: impl FnMut(&frame::Frame<'_>)) -> Result<()> {
         let mut at = HEADER_LEN;

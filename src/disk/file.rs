@@ -74,13 +74,13 @@ impl Disk {
         opened.map_err(Error::io("open", path))
     }
 
-    /// The bytes of a file; `None` if there is none.
-    pub(crate) fn read(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+    /// The bytes of a file, at most so many; `None` if there is none.
+    pub(crate) fn read(&self, path: &Path, at_most: u64) -> Result<Option<Vec<u8>>> {
         if !self.exists(path)? {
             return Ok(None);
         }
         let mut bytes = Vec::new();
-        self.open(path)?.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+        self.open(path)?.take(at_most).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
         Ok(Some(bytes))
     }
 }

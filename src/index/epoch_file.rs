@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Options;
+use crate::database::MAX_COUNTER;
 use crate::disk::Disk;
 use crate::ledger::RedbLedger;
 use crate::words::{Damage, Error, Result};
@@ -107,11 +108,16 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Note> {
         content.get(MAGIC.len()..).and_then(|rest| rest.split_first_chunk::<16>()).ok_or_else(length)?;
     let (numbers, _) = rest.as_chunks::<8>();
     let [epoch, commits] = numbers else { return Err(length()) };
-    Ok(Note { ledger_id: *ledger_id, epoch: u64::from_le_bytes(*epoch), commits: u64::from_le_bytes(*commits) })
+    let [epoch, commits] = [epoch, commits].map(|number| u64::from_le_bytes(*number));
+    if epoch.max(commits) >= MAX_COUNTER {
+        return Err(damaged(Damage::Geometry { field: "a counter", found: epoch.max(commits) }));
+    }
+    Ok(Note { ledger_id: *ledger_id, epoch, commits })
 }
 
 fn read(disk: &Disk, path: &Path) -> Result<Option<Note>> {
-    disk.read(path)?.map(|bytes| decode(path, &bytes)).transpose()
+    // One byte more, which tells a longer file.
+    disk.read(path, LEN as u64 + 1)?.map(|bytes| decode(path, &bytes)).transpose()
 }
 
 fn write(disk: &Disk, path: &Path, note: &Note) -> Result<()> {

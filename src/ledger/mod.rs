@@ -23,6 +23,7 @@ mod state;
 mod table;
 mod time;
 mod together;
+mod vacuum;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,18 @@ pub(crate) use levers::{ScopeBudget, StandingOf};
 #[cfg(feature = "internals")]
 pub use sizes::LedgerSizes;
 pub(crate) use state::LedgerState;
+
+/// Every kind of row: reads one that may be anything, and writes what was read.
+#[cfg(feature = "internals")]
+pub(crate) const REREAD: [crate::database::Reread; 7] = [
+    state::reread,
+    bucket_rows::reread,
+    policy_rows::reread,
+    standing::reread,
+    novelty_rows::reread,
+    activity::reread,
+    activity::reread_slot,
+];
 
 /// Name of the file in the directory of an index.
 pub(crate) const FILE_NAME: &str = "ledger.redb";

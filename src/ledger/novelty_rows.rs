@@ -31,6 +31,12 @@ enum Row {
     V1 { bits: u8, count: u32, code: Vec<u8> },
 }
 
+/// Reads a row that may be anything, and writes what was read.
+#[cfg(feature = "internals")]
+pub(super) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    crate::database::reread::<Row>(bytes, NAME, std::path::Path::new(NAME))
+}
+
 /// Numbers that a caller paid for and that the file does not hold yet.
 pub(super) struct Unwritten {
     /// End of the generation in which they were paid for.

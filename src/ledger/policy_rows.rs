@@ -17,6 +17,12 @@ enum Row {
     V1 { since_ns: u64, full_debt: bool, quotas: QuotaRows },
 }
 
+/// Reads a row that may be anything, and writes what was read.
+#[cfg(feature = "internals")]
+pub(super) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    crate::database::reread::<Row>(bytes, NAME, std::path::Path::new(NAME))
+}
+
 /// Every policy, oldest first.
 pub(super) fn read(db: &Db, txn: &ReadTransaction) -> Result<Vec<Era>> {
     let table = match txn.open_table(POLICIES) {

@@ -1,6 +1,8 @@
 //! What an operator decided about one caller or one origin: a suspension, a quota of its own.
 
+use std::collections::HashSet;
 use std::ops::Bound;
+use std::path::Path;
 use std::time::Duration;
 
 use bincode::{Decode, Encode};
@@ -65,10 +67,16 @@ fn to_row(standing: &Standing) -> Row {
     }
 }
 
-fn of_row(db: &Db, bytes: &[u8]) -> Result<Standing> {
-    let damaged =
-        |_| Error::DamagedRow { path: db.path().to_owned(), table: NAME, reason: "a quota is impossible" };
-    let Row::V1 { scope, suspended, own } = decode(bytes, NAME, db.path())?;
+/// Reads a row that may be anything, and writes what was read.
+#[cfg(feature = "internals")]
+pub(super) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    let path = Path::new(NAME);
+    crate::database::encode(&to_row(&of_row(path, bytes)?), NAME, path)
+}
+
+fn of_row(path: &Path, bytes: &[u8]) -> Result<Standing> {
+    let damaged = |_| Error::DamagedRow { path: path.to_owned(), table: NAME, reason: "a quota is impossible" };
+    let Row::V1 { scope, suspended, own } = decode(bytes, NAME, path)?;
     let own = own.map(read_override);
     Ok(Standing {
         scope,
@@ -95,6 +103,16 @@ pub(super) fn count(db: &Db, txn: &ReadTransaction) -> Result<u64> {
     }
 }
 
+/// The identities of all rows.
+pub(super) fn ids(db: &Db, txn: &ReadTransaction) -> Result<HashSet<ScopeId>> {
+    let table = match txn.open_table(STANDINGS) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(HashSet::new()),
+        other => other.map_err(db.error("open the standings"))?,
+    };
+    let rows = table.range::<ScopeId>(..).map_err(db.error("read the standings"))?;
+    rows.map(|row| row.map(|(id, _)| id.value()).map_err(db.error("read the standings"))).collect()
+}
+
 /// How a scope stands.
 pub(super) fn read(db: &Db, txn: &ReadTransaction, id: ScopeId) -> Result<Standing> {
     match txn.open_table(STANDINGS) {
@@ -110,7 +128,7 @@ pub(super) fn read_one(db: &Db, txn: &WriteTransaction, id: ScopeId) -> Result<S
 
 fn get(db: &Db, table: &impl ReadableTable<ScopeId, &'static [u8]>, id: ScopeId) -> Result<Standing> {
     match table.get(id).map_err(db.error("read a standing"))? {
-        Some(row) => of_row(db, row.value()),
+        Some(row) => of_row(db.path(), row.value()),
         None => Ok(Standing::default()),
     }
 }
@@ -143,7 +161,7 @@ pub(super) fn page(
     rows.take(limit)
         .map(|row| {
             let (id, bytes) = row.map_err(db.error("read the standings"))?;
-            Ok((id.value(), of_row(db, bytes.value())?))
+            Ok((id.value(), of_row(db.path(), bytes.value())?))
         })
         .collect()
 }

@@ -4,7 +4,7 @@ use bincode::{Decode, Encode};
 use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
 
 use super::time::Mark;
-use crate::database::{Db, decode, encode};
+use crate::database::{Db, check_counters, decode, encode};
 use crate::words::{Error, Quota, QuotaPolicy, Result};
 
 pub(super) const NAME: &str = "state";
@@ -59,6 +59,12 @@ struct RowV1 {
     policy_version: u32,
     ledger_ns: u64,
     wall_ms: u64,
+}
+
+/// Reads a row that may be anything, and writes what was read.
+#[cfg(feature = "internals")]
+pub(super) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    crate::database::reread::<Row>(bytes, NAME, std::path::Path::new(NAME))
 }
 
 /// Scope, burst, nanoseconds per number.
@@ -116,6 +122,7 @@ pub(super) fn read(db: &Db, txn: &ReadTransaction) -> Result<LedgerState> {
     };
     let row = table.get(ROW).map_err(db.error("read the state"))?.ok_or_else(foreign)?;
     let Row::V1(row) = decode(row.value(), NAME, db.path())?;
+    check_counters(&[row.epoch, row.commits, row.index_version], NAME, db)?;
     Ok(LedgerState {
         ledger_id: row.ledger_id,
         index_id: row.index_id,

@@ -16,6 +16,12 @@ enum Row {
     V1 { seq: u64, len: u64 },
 }
 
+/// Reads a row that may be anything, and writes what was read.
+#[cfg(feature = "internals")]
+pub(super) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    crate::database::reread::<Row>(bytes, NAME, std::path::Path::new(NAME))
+}
+
 pub(super) fn write(db: &Db, txn: &WriteTransaction, (seq, len): (u64, u64)) -> Result<()> {
     let bytes = encode(&Row::V1 { seq, len }, NAME, db.path())?;
     let mut table = txn.open_table(TABLE).map_err(db.error("open the mark of disclosures"))?;

@@ -28,6 +28,11 @@ impl SegmentRow {
     }
 }
 
+/// Bytes of these segments, as the manifest says, which may say anything.
+pub(crate) fn bytes_of(rows: &[SegmentRow]) -> u64 {
+    rows.iter().fold(0, |sum, row| row.file_len.saturating_add(sum))
+}
+
 /// `<range>-<generation>.seg`: the prefix in hexadecimal, its bits, the generation.
 pub(crate) fn file_name(range: KeyRange, generation: u64) -> String {
     format!("{:04x}.{}-{generation}.seg", range.prefix() >> 48, range.bits())
@@ -36,6 +41,12 @@ pub(crate) fn file_name(range: KeyRange, generation: u64) -> String {
 #[derive(Encode, Decode)]
 enum Row {
     V1 { prefix: u64, range_bits: u8, file_len: u64, entries: u64 },
+}
+
+/// Reads a row that may be anything, and writes what was read.
+#[cfg(feature = "internals")]
+pub(super) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    crate::database::reread::<Row>(bytes, NAME, std::path::Path::new(NAME))
 }
 
 pub(super) fn apply(db: &Db, txn: &WriteTransaction, retire: &[u64], publish: &[SegmentRow]) -> Result<()> {

@@ -11,18 +11,23 @@ use std::path::Path;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::database::{Db, DbOptions, Snapshot};
+use crate::database::{Db, DbOptions, Rewritten, Snapshot};
 use crate::overlay::{Change, Overlay};
 use crate::segment::keys::KeyRange;
 use crate::words::{AccountId, Key, Result, Stamp};
 
 pub(crate) use backup::copy;
 pub(crate) use log::LogState;
-pub(crate) use manifest::{SegmentRow, file_name as segment_file_name};
+pub(crate) use manifest::{SegmentRow, bytes_of, file_name as segment_file_name};
 pub(crate) use state::State;
 
 /// Name of the file in the directory of an index.
 pub(crate) const FILE_NAME: &str = "index.redb";
+
+/// Every kind of row: reads one that may be anything, and writes what was read.
+#[cfg(feature = "internals")]
+pub(crate) const REREAD: [crate::database::Reread; 5] =
+    [state::reread, state::reread_tripwires, manifest::reread, log::reread, disclosures::reread];
 
 /// The open `index.redb`.
 #[derive(Debug)]
@@ -50,6 +55,22 @@ pub(crate) struct Changes<'a> {
     pub(crate) retire: &'a [u64],
     /// Segments that enter it.
     pub(crate) publish: &'a [SegmentRow],
+}
+
+/// `index.redb` written anew, about to take its place.
+pub(crate) struct RewrittenStore<'a> {
+    of: &'a Store,
+    file: Rewritten<'a>,
+    log: LogState,
+}
+
+impl RewrittenStore<'_> {
+    /// Puts it in its place. After an error nobody may write any more.
+    pub(crate) fn replace(self) -> Result<()> {
+        self.file.replace()?;
+        *self.of.log.lock() = self.log;
+        Ok(())
+    }
 }
 
 impl Store {
@@ -90,6 +111,17 @@ impl Store {
         })?;
         *self.log.lock() = next;
         Ok(())
+    }
+
+    /// Writes the file anew with what counts, and with `next` as its state; the writer waits meanwhile. An error leaves
+    /// everything as it was.
+    pub(crate) fn rewritten(&self, next: &State) -> Result<RewrittenStore<'_>> {
+        let mut log = self.log.lock().clone();
+        let file = self.db.rewritten(|from, to| {
+            log = backup::copy_what_counts(from, to, &log, next)?;
+            Ok(())
+        })?;
+        Ok(RewrittenStore { of: self, file, log })
     }
 
     /// Where the log stands. Not to be held over a commit.

@@ -371,6 +371,17 @@ pub enum Error {
         /// Why.
         source: Box<redb::Error>,
     },
+    /// The database library panicked, as it may on pages that were damaged since the file was opened.
+    #[error(
+        "the database library panicked while it was to {action} in {}: the file was damaged while it was open, or \
+         was not checked when it was opened", path.display()
+    )]
+    DatabasePanicked {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+    },
     /// Not a phone number in international form.
     #[error(transparent)]
     E164(#[from] E164Error),

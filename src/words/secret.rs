@@ -1,6 +1,7 @@
 //! The secret that keys the index. It is never stored with the index, printed, or logged.
 
 use std::fmt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -55,6 +56,9 @@ pub enum SecretError {
     },
 }
 
+/// More is not read of a file: 64 digits and white space.
+const MAX_FILE_LEN: usize = 4 << 10;
+
 impl Secret {
     /// A secret from its bytes.
     #[must_use]
@@ -92,9 +96,15 @@ impl Secret {
     /// [`SecretError::File`], or as [`Secret::from_hex`].
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, SecretError> {
         let path = path.as_ref();
-        let text =
-            std::fs::read_to_string(path).map_err(|source| SecretError::File { path: path.to_owned(), source })?;
-        Self::from_hex(&Zeroizing::new(text))
+        // Room for all of it at once, so that no part is left where the text grew.
+        let mut text = Zeroizing::new(String::with_capacity(MAX_FILE_LEN));
+        let read =
+            std::fs::File::open(path).and_then(|file| file.take(MAX_FILE_LEN as u64).read_to_string(&mut text));
+        read.map_err(|source| SecretError::File { path: path.to_owned(), source })?;
+        if text.len() == MAX_FILE_LEN {
+            return Err(SecretError::NotHex { found: MAX_FILE_LEN });
+        }
+        Self::from_hex(&text)
     }
 
     /// A key for the host's own use beside the index, such as for a table of its own: 32 bytes that depend on the secret and on
@@ -139,6 +149,13 @@ mod tests {
         let error = Secret::from_hex("feedface").unwrap_err();
         assert!(matches!(error, SecretError::NotHex { found: 8 }));
         assert!(!error.to_string().contains("feedface"));
+    }
+
+    #[test]
+    fn a_large_file_is_no_secret_and_is_not_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 40).unwrap();
+        assert!(matches!(Secret::from_file(file.path()), Err(SecretError::NotHex { found: MAX_FILE_LEN })));
     }
 
     #[test]

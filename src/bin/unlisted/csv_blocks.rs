@@ -9,12 +9,15 @@ use std::io::Read;
 
 use csv::ByteRecord;
 
-use crate::error::CliError;
+// Not `crate::`: fuzz targets include this file beside other errors.
+use super::error::CliError;
 
 /// Bytes of a block, about.
 const BLOCK_LEN: usize = 512 << 10;
 /// Longest row in bytes.
 pub const MAX_ROW_LEN: usize = 1 << 20;
+/// What some programs begin a file with. Only there it is no part of a field.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Whole rows of a CSV file.
 pub struct Block {
@@ -28,6 +31,7 @@ pub struct Block {
 pub struct Blocks<R> {
     input: R,
     name: String,
+    block_len: usize,
     /// What was read and not handed out yet.
     rest: Vec<u8>,
     /// How much of `rest` the cutter has seen, and in which state it left it.
@@ -36,6 +40,7 @@ pub struct Blocks<R> {
     /// Line of the first byte of `rest`.
     line: u64,
     number: u64,
+    has_begun: bool,
     ended: bool,
 }
 
@@ -51,14 +56,21 @@ enum Place {
 
 impl<R: Read> Blocks<R> {
     pub fn new(input: R, name: String) -> Self {
+        Self::with_block_len(input, name, BLOCK_LEN)
+    }
+
+    /// Reads `block_len` bytes at a time, so that blocks have about as many.
+    pub fn with_block_len(input: R, name: String, block_len: usize) -> Self {
         Self {
             input,
             name,
+            block_len: block_len.max(BYTE_ORDER_MARK.len()),
             rest: Vec::new(),
             scanned: 0,
             place: Place::FieldStart,
             line: 1,
             number: 0,
+            has_begun: false,
             ended: false,
         }
     }
@@ -107,10 +119,13 @@ impl<R: Read> Blocks<R> {
             if self.rest.len() > MAX_ROW_LEN {
                 return Err(CliError::RowTooLong { name: self.name.clone(), line: self.line, limit: MAX_ROW_LEN });
             }
-            let wanted = BLOCK_LEN as u64;
+            let wanted = self.block_len as u64;
             let read = self.input.by_ref().take(wanted).read_to_end(&mut self.rest);
             let read = read.map_err(CliError::file("read", &self.name))?;
             self.ended = (read as u64) < wanted;
+            if !std::mem::replace(&mut self.has_begun, true) && self.rest.starts_with(BYTE_ORDER_MARK) {
+                self.rest.drain(..BYTE_ORDER_MARK.len());
+            }
         }
     }
 
@@ -118,7 +133,7 @@ impl<R: Read> Blocks<R> {
     fn take(&mut self, cut: usize) -> Block {
         let mut bytes = std::mem::take(&mut self.rest);
         let rest = bytes.get(cut..).unwrap_or_default();
-        self.rest.reserve(rest.len() + BLOCK_LEN);
+        self.rest.reserve(rest.len() + self.block_len);
         self.rest.extend_from_slice(rest);
         bytes.truncate(cut);
         // After a row the cutter is at the start of a field, whatever came behind it is looked at again.
@@ -130,9 +145,15 @@ impl<R: Read> Blocks<R> {
     }
 }
 
+/// What a block is read behind.
+const BEFORE: &[u8] = b"\n";
+
 impl Block {
-    fn reader(&self) -> csv::Reader<&[u8]> {
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(self.bytes.as_slice())
+    /// The crate takes a byte order mark off whatever it reads first, and a block may begin in the middle of a file: so
+    /// it reads an empty line first.
+    fn reader(&self) -> csv::Reader<impl Read> {
+        let bytes = BEFORE.chain(self.bytes.as_slice());
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes)
     }
 
     /// Hands every row to `each`, with something that knows its line. Stops when `each` fails.
@@ -143,7 +164,8 @@ impl Block {
         // Fields of any number and any bytes are fine here, and memory does not fail: an error cannot happen.
         while matches!(reader.read_byte_record(&mut record), Ok(true)) {
             let start = record.position().map_or(0, csv::Position::byte);
-            place.start = usize::try_from(start).unwrap_or(usize::MAX).min(self.bytes.len());
+            let start = usize::try_from(start).unwrap_or(usize::MAX).saturating_sub(BEFORE.len());
+            place.start = start.min(self.bytes.len());
             each(&record, &mut place)?;
         }
         Ok(())
@@ -284,6 +306,23 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_is_one_at_the_beginning_of_the_file_alone() {
+        let text = "\u{feff}a\n\u{feff}b\n\u{feff}c\n";
+        for block_len in [1, 5, 100] {
+            let mut blocks = Blocks::with_block_len(text.as_bytes(), "test".to_owned(), block_len);
+            let mut fields = Vec::new();
+            while let Some(block) = blocks.next_block().unwrap() {
+                let noted = block.rows(|record, _| {
+                    fields.push(String::from_utf8_lossy(&record[0]).into_owned());
+                    Ok::<_, CliError>(())
+                });
+                noted.unwrap();
+            }
+            assert_eq!(fields, ["a", "\u{feff}b", "\u{feff}c"], "read {block_len} bytes at a time");
+        }
+    }
+
+    #[test]
     fn a_row_without_end_is_an_error_and_not_a_field() {
         let text = format!("a,b\n1,2\n3,\"{}", "x,y\n".repeat(MAX_ROW_LEN));
         let mut blocks = Blocks::new(text.as_bytes(), "test".to_owned());
@@ -298,6 +337,12 @@ mod tests {
     fn the_header_is_the_first_row_with_anything() {
         let mut blocks = Blocks::new("\u{feff}a,b\n".as_bytes(), "test".to_owned());
         assert_eq!(blocks.header().unwrap(), ByteRecord::from(vec!["a", "b"]));
+        let mut blocks = Blocks::new("\u{feff}\"a\nc\",b\n".as_bytes(), "test".to_owned());
+        assert_eq!(
+            blocks.header().unwrap(),
+            ByteRecord::from(vec!["a\nc", "b"]),
+            "a quoted field behind the mark"
+        );
         let mut blocks = Blocks::new("\n\na,b\n1,2\n".as_bytes(), "test".to_owned());
         assert_eq!(blocks.header().unwrap(), ByteRecord::from(vec!["a", "b"]));
         let block = blocks.next_block().unwrap().unwrap();

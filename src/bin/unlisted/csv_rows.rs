@@ -5,8 +5,9 @@ use std::fmt;
 use csv::ByteRecord;
 use unlisted::{AccountId, Listing, OptIns, PhoneHash, Version};
 
-use crate::error::CliError;
-use crate::numbers::Numbers;
+// Not `crate::`: fuzz targets include this file beside other errors.
+use super::error::CliError;
+use super::numbers::Numbers;
 
 /// What is wrong with a row. Repeats nothing of it.
 #[derive(Debug)]

@@ -27,6 +27,9 @@ use crate::database::Db;
 use crate::words::Result;
 
 pub(crate) use query::{InWindows, TopOf, TopScope};
+#[cfg(feature = "internals")]
+pub(super) use rows::{reread, reread_slot};
+
 use rows::{Absent, CALLER, Seen};
 
 /// Length of a slot.
@@ -188,6 +191,11 @@ impl Activity {
             }
         }
         slots
+    }
+
+    /// How long what was counted by now is kept: the retention, and the hour that goes on.
+    pub(super) fn longest_ms(&self) -> u64 {
+        (u64::from(self.retention_slots) + 1).saturating_mul(HOUR_NS / 1_000_000)
     }
 
     /// The oldest slot within the retention.

@@ -91,7 +91,7 @@ fn damaged(path: &Path, reason: &'static str) -> Error {
     Error::DamagedRow { path: path.to_owned(), table: NAME, reason }
 }
 
-fn row_bytes(db: &Db, seen: &Seen) -> Result<Vec<u8>> {
+fn row_bytes(path: &Path, seen: &Seen) -> Result<Vec<u8>> {
     let Seen { counts, first_ms, last_ms, .. } = *seen;
     let row = Row::V1(RowV1 {
         lookups: counts.lookups,
@@ -105,7 +105,20 @@ fn row_bytes(db: &Db, seen: &Seen) -> Result<Vec<u8>> {
         last_after_ms: last_ms.saturating_sub(first_ms),
         short: short_row(seen.short),
     });
-    encode(&row, NAME, db.path())
+    encode(&row, NAME, path)
+}
+
+/// Reads a row that may be anything, and writes what was read.
+#[cfg(feature = "internals")]
+pub(in crate::ledger) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
+    let path = Path::new(NAME);
+    row_bytes(path, &seen(path, ScopeId::default(), bytes)?)
+}
+
+/// As [`reread`], of an hour.
+#[cfg(feature = "internals")]
+pub(in crate::ledger) fn reread_slot(bytes: &[u8]) -> Result<Vec<u8>> {
+    crate::database::reread::<SlotRow>(bytes, SLOTS_NAME, Path::new(SLOTS_NAME))
 }
 
 fn seen(path: &Path, id: ScopeId, bytes: &[u8]) -> Result<Seen> {
@@ -141,7 +154,7 @@ pub(super) fn write<'a>(
     slots.insert(slot, bytes.as_slice()).map_err(db.error("write an hour of activity"))?;
     let mut table = txn.open_table(ACTIVITY).map_err(db.error("open the activity"))?;
     for (kind, seen) in rows {
-        let bytes = row_bytes(db, &seen)?;
+        let bytes = row_bytes(db.path(), &seen)?;
         table
             .insert((slot, kind.as_bytes(), seen.id), bytes.as_slice())
             .map_err(db.error("write the activity"))?;

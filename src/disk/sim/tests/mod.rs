@@ -22,7 +22,7 @@ fn at(name: &str) -> PathBuf {
 }
 
 fn read(sim: &SimDisk, name: &str) -> Option<Vec<u8>> {
-    Disk::Sim(sim.clone()).read(&at(name)).unwrap()
+    Disk::Sim(sim.clone()).read(&at(name), u64::MAX).unwrap()
 }
 
 /// A durable file of sectors that are all ones.

@@ -1,0 +1,194 @@
+//! Hostile bytes in every file that the engine reads: a typed error that names the file, or the right answer; never a panic,
+//! never a wrong answer, never memory out of proportion.
+//!
+//! An ordinary run tries some hundred changes of each kind of file. `UNLISTED_HOSTILE=all` tries every truncation, and
+//! every byte of small files with every bit changed: see `docs/RELIABILITY.md`.
+
+#[path = "hostile/allocations.rs"]
+mod allocations;
+#[path = "hostile/claims.rs"]
+mod claims;
+mod common;
+#[path = "hostile/kinds.rs"]
+mod kinds;
+#[path = "hostile/live.rs"]
+mod live;
+#[path = "hostile/world.rs"]
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use kinds::{KINDS, Kind, Verdict};
+use world::{Answers, Files, Place};
+
+#[global_allocator]
+static ALLOCATOR: allocations::Watched = allocations::Watched;
+
+static FILES: LazyLock<Files> = LazyLock::new(world::files);
+
+/// Threads that try changes, each in a place of its own.
+const THREADS: usize = 2;
+/// Changed bytes and cuts of one file that an ordinary run tries.
+const CHANGES: usize = 16;
+const CUTS: usize = 6;
+/// Damages of several bytes at once of one file that an ordinary run tries.
+const DAMAGES: u32 = 2;
+
+fn is_exhaustive() -> bool {
+    std::env::var("UNLISTED_HOSTILE").is_ok_and(|value| value == "all")
+}
+
+/// What is done to a file.
+#[derive(Debug, Clone)]
+enum Change {
+    /// It ends here.
+    Cut(usize),
+    /// One byte has these bits changed.
+    Byte(usize, u8),
+    /// One more byte.
+    Longer,
+    /// Several bytes are others.
+    Bytes(Vec<(prop::sample::Index, u8)>),
+}
+
+impl Change {
+    fn apply(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        match self {
+            Self::Cut(len) => bytes.truncate(*len),
+            Self::Byte(at, bits) => bytes[*at] ^= bits,
+            Self::Longer => bytes.push(0),
+            Self::Bytes(changes) => {
+                for (at, value) in changes {
+                    let len = bytes.len().max(1);
+                    bytes.get_mut(at.index(len)).into_iter().for_each(|byte| *byte = *value);
+                }
+            }
+        }
+        bytes
+    }
+
+    const fn at(&self) -> Option<u64> {
+        match self {
+            Self::Byte(at, _) => Some(*at as u64),
+            _ => None,
+        }
+    }
+}
+
+/// Every cut and every changed byte, or some of them, spread over the file and denser where headers are.
+fn changes(len: usize) -> Vec<Change> {
+    let all = is_exhaustive();
+    let step = |count: usize| if all { 1 } else { (len / count).max(1) };
+    let first = len.min(if all { 0 } else { CHANGES });
+    let mut changes = vec![Change::Longer];
+    changes.extend((0..len).step_by(step(CUTS)).map(Change::Cut));
+    // An odd distance from the end, so that not only the first byte of each number is met.
+    let spread = (0..len).rev().step_by(step(CHANGES));
+    for at in spread.chain((0..first).map(|i| i * i % len.min(512))) {
+        match all && len <= 32 << 10 {
+            true => changes.extend((0..8).map(|bit| Change::Byte(at, 1 << bit))),
+            false => changes.push(Change::Byte(at, 1 << (at % 8))),
+        }
+    }
+    changes
+}
+
+/// Puts the changed file among the others and uses it. A panic is a finding like any other.
+fn attempt(place: &Place, path: &str, kind: &Kind, change: &Change, right: &Answers) -> Result<(), String> {
+    let bytes = &FILES[path];
+    let changed = change.apply(bytes);
+    if changed == *bytes {
+        return Ok(());
+    }
+    place.fill(&FILES);
+    std::fs::write(place.path(path), changed).unwrap();
+    let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| (kind.use_it)(place))) else {
+        return Err(format!("{path} ({}), {change:?}: a panic", kind.name));
+    };
+    let judged = kind.judge(&outcome, right, &place.path(path), change);
+    judged.map_err(|why| format!("{path} ({}), {change:?}: {why}", kind.name))
+}
+
+/// What the files say as they are, by who reads them.
+fn right_answers(place: &Place, kind: &Kind) -> Answers {
+    place.fill(&FILES);
+    (kind.use_it)(place).unwrap()
+}
+
+#[test]
+fn every_file_is_of_one_kind_and_every_kind_has_a_file() {
+    let unknown: Vec<_> = FILES.keys().filter(|path| Kind::of(path).is_none()).collect();
+    assert!(unknown.is_empty(), "no kind of file in `tests/hostile/kinds.rs` has {unknown:?}");
+    for kind in &KINDS {
+        let has = FILES.keys().any(|path| Kind::of(path).is_some_and(|of| of.name == kind.name));
+        assert!(has, "there is no file of the kind {:?}", kind.name);
+    }
+}
+
+#[test]
+fn every_cut_and_every_changed_byte_is_an_error_or_the_right_answer() {
+    let work: Vec<(&String, Change)> = FILES
+        .iter()
+        .flat_map(|(path, bytes)| changes(bytes.len()).into_iter().map(move |change| (path, change)))
+        // Of what nobody reads a few are enough.
+        .filter(|(path, change)| {
+            let at = change.at().unwrap_or_default() as usize;
+            Kind::of(path).is_some_and(|kind| kind.verdict != Verdict::NotRead || at.is_multiple_of(64))
+        })
+        .collect();
+    let next = AtomicUsize::new(0);
+    let found: Vec<String> = std::thread::scope(|scope| {
+        let run = || {
+            let place = Place::new();
+            let mut found = Vec::new();
+            while let Some((path, change)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let kind = Kind::of(path).unwrap();
+                found.extend(attempt(&place, path, kind, change, &RIGHT[reader(kind)]).err());
+            }
+            found
+        };
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(run)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    println!("{} changes of {} files", work.len(), FILES.len());
+    assert!(found.is_empty(), "{} findings:\n{}", found.len(), found.join("\n"));
+    allocations::check("a changed file");
+}
+
+/// The right answers of index, backup and stream.
+static RIGHT: LazyLock<[Answers; 3]> = LazyLock::new(|| {
+    let place = Place::new();
+    ["segment", "manifest of a backup", "stream"]
+        .map(|name| right_answers(&place, KINDS.iter().find(|kind| kind.name == name).unwrap()))
+});
+
+fn reader(kind: &Kind) -> usize {
+    let readers: [fn(&Place) -> _; 3] = [Place::use_index, Place::use_backup, Place::use_stream];
+    readers.iter().position(|reader| std::ptr::fn_addr_eq(*reader, kind.use_it)).unwrap()
+}
+
+#[test]
+fn damage_of_many_bytes_is_an_error_or_the_right_answer() {
+    let place = Place::new();
+    let cases = if is_exhaustive() { 2_000 } else { DAMAGES };
+    let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 2..64);
+    let mut tried = 0;
+    for path in FILES.keys() {
+        let kind = Kind::of(path).unwrap();
+        let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+        let done = TestRunner::new(config).run(&damage, |bytes| {
+            let outcome = attempt(&place, path, kind, &Change::Bytes(bytes), &RIGHT[reader(kind)]);
+            outcome.map_err(TestCaseError::fail)
+        });
+        done.unwrap_or_else(|error| panic!("{path}: {error}"));
+        tried += cases;
+    }
+    println!("{tried} damages of {} files", FILES.len());
+    allocations::check("a damaged file");
+}
