@@ -14,10 +14,12 @@ for target, lengths in {
     "ledger_ops": [80, 160, 240, 320],
     "codec": [24, 48, 64],
     "segment_open": [64, 128, 200],
+    "segment_narrow": [20, 40, 64, 128],
     "segment_roundtrip": [100, 300, 600],
 }.items():
     for i, length in enumerate(lengths):
         data = random.Random(f"{target} {i}").randbytes(length)
+        (CORPUS / target).mkdir(exist_ok=True)
         (CORPUS / target / f"history-{i}").write_bytes(data)
 
 
