@@ -41,3 +41,15 @@ peers-check:
     cargo fmt --manifest-path benches/peers/Cargo.toml --check
     cargo clippy --manifest-path benches/peers/Cargo.toml --all-targets -- -D warnings
     cargo test --manifest-path benches/peers/Cargo.toml
+
+# The discovery service's demonstration: examples/identity-service/README.md.
+identity-service *args:
+    cargo run --manifest-path examples/identity-service/Cargo.toml -- {{args}}
+
+# It driven by matrix-js-sdk, and its page opened by Chromium; needs npm and chromium (`--no-page`: npm only).
+identity-client *args:
+    examples/identity-service/js/run {{args}}
+
+# It beside Sydent, the reference server; needs Python with pip.
+identity-compare:
+    examples/identity-service/sydent/compare

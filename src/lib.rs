@@ -55,10 +55,10 @@ pub use activity::{TopBy, TripwireOdds};
 pub use disclosures::DisclosureSync;
 pub use index::{
     BackupMode, BackupReport, Budget, CallerSignals, CallerToken, CompactionReport, Disclosure, DisclosureQuery,
-    Disclosures, Discovery, EraseReport, Event, Exposure, FoldReport, ImportProgress, ImportReport, Importer,
-    Index, Inspector, LookupOptions, Match, Memory, NumberState, Options, RangeOutcome, RepairReport,
-    RepairedRange, Reply, ScopeBudget, SignalQuery, Standing, Stats, Subject, TopCaller, TopCallers, TopQuery,
-    UpdateBatch, UpdateReport, VerifyDepth, VerifyReport,
+    Disclosures, Discovery, EraseReport, Event, Exposure, FoldReport, Held, HeldByCaller, HeldRows,
+    ImportProgress, ImportReport, Importer, Index, Inspector, LookupOptions, Match, Memory, NumberState, Options,
+    RangeOutcome, RepairReport, RepairedRange, Reply, ScopeBudget, SignalQuery, Standing, Stats, Subject,
+    TopCaller, TopCallers, TopQuery, UpdateBatch, UpdateReport, VacuumReport, VerifyDepth, VerifyReport,
 };
 pub use phone::{E164, E164Error};
 #[cfg(feature = "national")]

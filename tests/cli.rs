@@ -5,6 +5,8 @@
 mod backup;
 #[path = "cli/callers.rs"]
 mod callers;
+#[path = "cli/erasure.rs"]
+mod erasure;
 #[path = "cli/failures.rs"]
 mod failures;
 #[path = "cli/import.rs"]
@@ -49,6 +51,8 @@ fn version_and_help() {
         "lookup",
         "update",
         "erase",
+        "held",
+        "vacuum",
         "stats",
         "fold",
         "verify",

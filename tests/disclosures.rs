@@ -267,6 +267,7 @@ fn show_until_the_disk_is_full(dir: &Path) {
         assert!(matches!(refused, Err(Error::Poisoned { what: "disclosure log", .. })), "{refused:?}");
     }
     assert_eq!(index.stats().unwrap().looked_up, before);
+    assert!(matches!(index.health(), Err(Error::Poisoned { what: "disclosure log", .. })));
     // Opt-outs go on.
     assert_eq!(index.set_opt_ins(number(1), AccountId::from(1), OptIns::empty(), 2).unwrap().applied, 1);
     println!("\nchild saw it");

@@ -1,15 +1,20 @@
 //! Whole histories on the simulated disk (`src/disk/sim`, which says what it does), against a model.
 //!
-//! A seed decides a history of updates, imports, erasures, folds, lookups, waits, compactions and reopenings. It is
-//! stopped at every call that changes the disk: by a power loss or by the end of the process; or a call fails and the
+//! A seed decides a history of updates, imports, erasures, folds, lookups, waits, compactions, vacuums, backups and reopenings.
+//! It is stopped at every call that changes the disk: by a power loss or by the end of the process; or a call fails and the
 //! history goes on. Whatever happens: what was acknowledged is there, what was not is there whole or not at all, no
-//! budget came back, nobody is shown who opted out, and who was shown is on record.
+//! budget came back, nobody is shown who opted out, who was shown is on record, and the last backup that was finished can be
+//! restored.
 //!
-//! `UNLISTED_FAULT_SEEDS=n` runs n seeds. What fails prints the command that runs it again: `UNLISTED_FAULT_SEED`
-//! is a history, `UNLISTED_FAULT_AT` the number of the call.
+//! `UNLISTED_FAULT_SEEDS=n` runs n seeds, from `UNLISTED_FAULT_FROM` on (1), and `UNLISTED_FAULT_STRIDE=m` stops at every mth
+//! call only, another one of the m for each seed, so that many histories are covered in the same time. What fails prints the
+//! command that runs it again: `UNLISTED_FAULT_SEED` is a history, `UNLISTED_FAULT_AT` the number of the call.
+//! `--nocapture` shows how many crash points were tried.
 
 #![cfg(feature = "internals")]
 
+#[path = "faults/backups.rs"]
+mod backups;
 mod common;
 #[path = "faults/history.rs"]
 mod history;
@@ -21,7 +26,7 @@ mod model;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use unlisted::internals::{Moment, SimDisk};
@@ -40,7 +45,44 @@ fn setting(name: &str) -> Option<u64> {
 fn seeds() -> Vec<u64> {
     match setting("UNLISTED_FAULT_SEED") {
         Some(seed) => vec![seed],
-        None => (1..=setting("UNLISTED_FAULT_SEEDS").unwrap_or(SEEDS)).collect(),
+        None => {
+            let from = setting("UNLISTED_FAULT_FROM").unwrap_or(1);
+            (from..from + setting("UNLISTED_FAULT_SEEDS").unwrap_or(SEEDS)).collect()
+        }
+    }
+}
+
+/// Is this call of a seed's history one to stop at?
+fn is_chosen(seed: u64, call: u64) -> bool {
+    let stride = setting("UNLISTED_FAULT_STRIDE").unwrap_or(1).max(1);
+    setting("UNLISTED_FAULT_AT").is_some() || call % stride == random(seed, 0, 8) % stride
+}
+
+/// What a test tried, over all seeds.
+#[derive(Default)]
+struct Tried {
+    seeds: u64,
+    /// Disks that a power loss or the end of a process left, opened and compared with the model.
+    power_losses: AtomicU64,
+    kills: AtomicU64,
+}
+
+impl Tried {
+    fn count(&self, is_power_loss: bool) {
+        let counter = if is_power_loss { &self.power_losses } else { &self.kills };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Prints the sum so far, so that a run that is ended early has told what it did.
+    fn tell(&mut self, test: &str) {
+        self.seeds += 1;
+        let (losses, kills) = (self.power_losses.load(Ordering::Relaxed), self.kills.load(Ordering::Relaxed));
+        println!(
+            "{test}: {} crash points over {} seeds: {losses} power losses, {kills} ends of the process; nothing lost, \
+             nothing refunded",
+            losses + kills,
+            self.seeds
+        );
     }
 }
 
@@ -100,6 +142,9 @@ fn tell(plan: Plan, steps: Vec<Step>, ways: u64) -> (Told, Vec<(u64, Stop)>) {
     let watch = {
         let (stops, done, clock) = (stops.clone(), done.clone(), clock.clone());
         move |call: u64, moment: &Moment<'_>| {
+            if !is_chosen(plan.seed, call) {
+                return;
+            }
             let (done, wall_ms) = (done.load(Ordering::SeqCst), clock.wall_ms());
             for at in (0..ways).map(|way| call * ways + way) {
                 let is_power_loss =
@@ -191,7 +236,7 @@ impl Told {
 
     /// Opens what a stop left and compares it with the model. Opening is stopped too, somewhere; or the index goes on
     /// a little before the power goes.
-    fn check(&self, call: u64, stop: &Stop, turn: u64) {
+    fn check(&self, call: u64, stop: &Stop, turn: u64, tried: &Tried) {
         let random = |what| random(self.plan.seed, call, what);
         let power = if stop.is_power_loss { "a power loss" } else { "the end of the process" };
         if setting("UNLISTED_FAULT_AT").is_some() {
@@ -202,8 +247,12 @@ impl Told {
         if stop.is_power_loss && !self.plan.is_synced() {
             books.lose_unsynced();
         }
+        // Before anything else happens on the disk: what goes on makes backups too.
+        let is_backup = turn == 2 || matches!(self.steps.get(stop.done), Some(Step::Backup(_)));
+        let with_backup = is_backup.then(|| stop.disk.crash(random(20)));
         let second = stop_at(&stop.disk, 1 + random(3) % 24, random(4));
         let clock = stop.clock();
+        tried.count(stop.is_power_loss);
         let index = self.plan.open(&stop.disk, &clock).expect("what a stop leaves opens");
         let (mut left, mut books_left) = compare(&index, &clock, &candidates, books.clone(), call % 2);
         if !self.plan.is_synced() {
@@ -213,6 +262,7 @@ impl Told {
         let disk = second.lock().unwrap().take();
         if let Some(disk) = disk.filter(|_| turn == 0) {
             let clock = stop.clock();
+            tried.count(true);
             let index = self.plan.open(&disk, &clock).expect("what a second stop leaves opens");
             compare(&index, &clock, &candidates, books, call / 2 % 2);
         } else if turn == 1 {
@@ -220,9 +270,13 @@ impl Told {
             if !self.plan.is_synced() {
                 books_left.lose_unsynced();
             }
+            tried.count(true);
             let index =
                 self.plan.open(&stop.disk.crash(random(7)), &clock).expect("what a later stop leaves opens");
             compare(&index, &clock, &left, books_left, 2 + call / 2 % 2);
+        }
+        if let Some(disk) = with_backup {
+            self.check_backup(call, stop, &disk, tried);
         }
     }
 }
@@ -276,7 +330,7 @@ fn go_on(index: &Index, plan: Plan, left: &mut Vec<Listings>, books: &mut Books)
 /// Making an index and sealing and compacting its log: every kind of stop at each call.
 #[test]
 fn creation() {
-    let seeds = seeds();
+    let (seeds, mut tried) = (seeds(), Tried::default());
     // An ordinary run has enough of one.
     for seed in seeds.iter().copied().take(if seeds.len() > SEEDS as usize { seeds.len() } else { 1 }) {
         let started = std::time::Instant::now();
@@ -289,27 +343,34 @@ fn creation() {
         let lookup = Step::Lookup { asker, purpose: Purpose::Search, numbers };
         let short = [update, Some(lookup), Some(Step::Compact)].into_iter().flatten().collect();
         let (told, stops) = tell(plan, short, 4);
-        check_all("creation", seed, &stops, |at, stop| told.check(at, stop, at / 2 % 2));
+        check_all("creation", seed, &stops, |at, stop| told.check(at, stop, at / 2 % 2, &tried));
         println!("seed {seed}: {} stops of a short history in {:?}", stops.len(), started.elapsed());
+        tried.tell("creation");
     }
 }
 
 #[test]
 fn crash() {
+    let mut tried = Tried::default();
     for seed in seeds() {
         let started = std::time::Instant::now();
         let (told, stops) = tell(Plan { seed }, Plan { seed }.steps(), 1);
-        check_all("crash", seed, &stops, |call, stop| told.check(call, stop, random(seed, call, 5) % 4));
+        check_all("crash", seed, &stops, |call, stop| {
+            told.check(call, stop, random(seed, call, 5) % 4, &tried);
+        });
         println!("seed {seed}: stopped at {} calls in {:?}", stops.len(), started.elapsed());
+        tried.tell("crash");
     }
 }
 
 #[test]
 fn failure() {
+    let mut all = 0;
     for seed in seeds() {
         let started = std::time::Instant::now();
         let lives = lives::all_of(Plan { seed });
         check_all("failure", seed, &lives, |_, (trouble, at)| lives::live(Plan { seed }, *trouble, *at));
-        println!("seed {seed}: {} lives with a failure in {:?}", lives.len(), started.elapsed());
+        all += lives.len();
+        println!("seed {seed}: {} lives with a failure in {:?}; {all} so far", lives.len(), started.elapsed());
     }
 }

@@ -40,6 +40,7 @@ fn put(index: &Index, first: u64) -> Result<unlisted::UpdateReport, Error> {
 }
 
 fn fill_the_index(index: &Index) {
+    assert!(index.health().is_ok());
     let mut acknowledged = 0;
     let error = loop {
         match put(index, acknowledged * 500) {
@@ -50,6 +51,7 @@ fn fill_the_index(index: &Index) {
     println!("\nacknowledged {acknowledged}");
     assert!(matches!(error, Error::Database { .. }), "{error}");
     assert!(matches!(put(index, 9_000_000), Err(Error::Poisoned { what: "index", .. })));
+    assert!(matches!(index.health(), Err(Error::Poisoned { what: "index", .. })));
     // What failed is not visible, what was acknowledged is, and lookups go on.
     let hashes: Vec<PhoneHash> =
         (acknowledged * 500 - 500..acknowledged * 500 + 500).map(common::number).collect();
@@ -91,6 +93,7 @@ fn fill_the_ledger(index: &Index) {
     let error = (0..).find_map(|caller| ask(caller).err()).unwrap();
     assert!(matches!(error, Error::Database { .. }), "{error}");
     assert!(matches!(ask(0), Err(Error::Poisoned { what: "ledger", .. })));
+    assert!(matches!(index.health(), Err(Error::Poisoned { what: "ledger", .. })));
     // Nothing is revealed, and opt-outs go on.
     assert_eq!(index.set_opt_ins(known, AccountId::from(1), OptIns::empty(), 2).unwrap().applied, 1);
 }

@@ -1,9 +1,11 @@
 //! A copy of a database, table by table, out of one snapshot, while the file itself goes on.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use redb::{
-    Key, MultimapTableHandle, ReadTransaction, ReadableDatabase, TableDefinition, TableError, TableHandle, Value,
+    Database, Key, MultimapTableHandle, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
+    TableHandle, Value,
 };
 
 use super::{Contained, Db, contained};
@@ -16,15 +18,25 @@ const ROWS_AT_ONCE: usize = 65_536;
 pub(crate) struct Snapshot {
     txn: Contained<ReadTransaction>,
     path: PathBuf,
+    /// Another may have taken its place meanwhile. Dropped after the transaction.
+    _database: Arc<Contained<Database>>,
+}
+
+/// What becomes of a row in a copy.
+pub(crate) enum Kept {
+    Same,
+    Changed(Vec<u8>),
+    Gone,
 }
 
 impl Db {
     /// What the last transaction left.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
-        let database = self.database.get()?;
-        let txn =
-            contained("begin to read", &self.path, || database.begin_read().map_err(self.error("begin to read")))?;
-        Ok(Snapshot { txn: Contained::new(txn, &self.path), path: self.path.clone() })
+        let database = self.database.load_full();
+        let txn = contained("begin to read", &self.path, || {
+            database.get()?.begin_read().map_err(self.error("begin to read"))
+        })?;
+        Ok(Snapshot { txn: Contained::new(txn, &self.path), path: self.path.clone(), _database: database })
     }
 }
 
@@ -80,6 +92,65 @@ impl Snapshot {
                 return Ok(());
             }
         }
+    }
+
+    /// As [`Snapshot::copy_table`], of the rows that are to be kept.
+    pub(crate) fn copy_some<K>(
+        &self,
+        table: TableDefinition<'_, K, &'static [u8]>,
+        to: &Db,
+        mut keep: impl FnMut(&K, &[u8]) -> Result<Kept>,
+    ) -> Result<()>
+    where
+        K: Key + for<'a> Value<SelfType<'a> = K> + 'static,
+    {
+        let txn = self.txn.get()?;
+        contained("copy a table", &self.path, || self.copy_kept(txn, table, to, &mut keep))
+    }
+
+    fn copy_kept<K>(
+        &self,
+        txn: &ReadTransaction,
+        table: TableDefinition<'_, K, &'static [u8]>,
+        to: &Db,
+        keep: &mut impl FnMut(&K, &[u8]) -> Result<Kept>,
+    ) -> Result<()>
+    where
+        K: Key + for<'a> Value<SelfType<'a> = K> + 'static,
+    {
+        let read = || Error::database::<redb::StorageError>("copy a table", &self.path);
+        let source = match txn.open_table(table) {
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            other => other.map_err(Error::database("open a table", &self.path))?,
+        };
+        let mut rows = source.range::<K>(..).map_err(read())?;
+        loop {
+            let seen = to.write(|txn| {
+                let mut target = txn.open_table(table).map_err(to.error("open a table"))?;
+                let mut seen = 0;
+                for row in rows.by_ref().take(ROWS_AT_ONCE) {
+                    let (key, value) = row.map_err(read())?;
+                    let key = key.value();
+                    let copied = match keep(&key, value.value())? {
+                        Kept::Same => target.insert(&key, value.value()).map(drop),
+                        Kept::Changed(bytes) => target.insert(&key, bytes.as_slice()).map(drop),
+                        Kept::Gone => Ok(()),
+                    };
+                    copied.map_err(to.error("copy a table"))?;
+                    seen += 1;
+                }
+                Ok(seen)
+            })?;
+            if seen < ROWS_AT_ONCE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Runs `work` on it.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Result<T>) -> Result<T> {
+        let txn = self.txn.get()?;
+        contained("read", &self.path, || work(txn))
     }
 }
 

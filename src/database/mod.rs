@@ -5,10 +5,13 @@ mod backend;
 mod codec;
 mod contain;
 mod copy;
+mod rewrite;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use arc_swap::ArcSwap;
+use parking_lot::RwLock;
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use self::contain::{Contained, contained};
@@ -18,7 +21,8 @@ use crate::words::{Error, Result};
 #[cfg(feature = "internals")]
 pub(crate) use codec::{Reread, reread};
 pub(crate) use codec::{decode, encode};
-pub(crate) use copy::Snapshot;
+pub(crate) use copy::{Kept, Snapshot};
+pub(crate) use rewrite::Rewritten;
 
 /// The first bytes of every redb file.
 const REDB_MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
@@ -38,8 +42,12 @@ pub(crate) struct DbOptions {
 /// A redb file and its path, which every error names.
 #[derive(Debug)]
 pub(crate) struct Db {
-    database: Contained<Database>,
+    /// Replaced as a whole when the file is written anew.
+    database: ArcSwap<Contained<Database>>,
     path: PathBuf,
+    options: DbOptions,
+    /// Who writes shares it; who replaces the file has it alone.
+    replacing: RwLock<()>,
 }
 
 impl Db {
@@ -56,7 +64,16 @@ impl Db {
             };
             created.map_err(Error::database(action, path))
         })?;
-        Ok(Self { database: Contained::new(database, path), path: path.to_owned() })
+        Ok(Self::of(database, path, options))
+    }
+
+    fn of(database: Database, path: &Path, options: &DbOptions) -> Self {
+        Self {
+            database: ArcSwap::from_pointee(Contained::new(database, path)),
+            path: path.to_owned(),
+            options: options.clone(),
+            replacing: RwLock::new(()),
+        }
     }
 
     /// Opens an existing file; `what` names it where it turns out to be something else.
@@ -78,7 +95,7 @@ impl Db {
             };
             opened.map_err(Error::database(action, path))
         })?;
-        Ok(Self { database: Contained::new(database, path), path: path.to_owned() })
+        Ok(Self::of(database, path, options))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -87,7 +104,8 @@ impl Db {
 
     /// Runs `work` on a snapshot.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Result<T>) -> Result<T> {
-        let database = self.database.get()?;
+        let database = self.database.load();
+        let database = database.get()?;
         contained("read", &self.path, || {
             let txn = database.begin_read().map_err(self.error("begin to read"))?;
             work(&txn)
@@ -99,7 +117,9 @@ impl Db {
     /// Quick-repair implies the two-phase commit, which does not trust checksums of data that callers shape,
     /// and lets an open after a crash go without a walk over the whole file.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
-        let database = self.database.get()?;
+        let _shared = self.replacing.read();
+        let database = self.database.load();
+        let database = database.get()?;
         contained("write", &self.path, || {
             let mut txn = database.begin_write().map_err(self.error("begin to write"))?;
             txn.set_quick_repair(true);

@@ -1,12 +1,12 @@
 //! The log at one moment, for a backup: its files, of which none is removed meanwhile.
 
 use std::borrow::Cow;
-use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
 use super::files::{Part, log_name, run_name};
 use super::{DisclosureLog, erased};
+use crate::disk::File;
 use crate::words::{Damage, Error, Result};
 
 /// Everything that the log held at one moment.
@@ -36,7 +36,7 @@ impl DisclosureLog {
         self.writer.settle()?;
         let (parts, name, path, file, len) = self.writer.with(|state| {
             let active = &state.active;
-            let file = File::open(&active.path).map_err(Error::io("open", &active.path))?;
+            let file = self.writer.folder().disk.open(&active.path)?;
             // Its length is what was written to it: the file may be longer.
             Ok::<_, Error>((state.parts.clone(), log_name(active.seq), active.path.clone(), file, active.len))
         })?;
@@ -78,7 +78,10 @@ impl HeldFile {
         match &self.content {
             Content::Part(Part::Run(run)) => Ok(Cow::Borrowed(run.content())),
             Content::Part(Part::Log(log)) => {
-                fs::read(&log.file.path).map(Cow::Owned).map_err(Error::io("read", &log.file.path))
+                let mut bytes = Vec::new();
+                let mut file = log.file.disk.open(&log.file.path)?;
+                file.read_to_end(&mut bytes).map_err(Error::io("read", &log.file.path))?;
+                Ok(Cow::Owned(bytes))
             }
             Content::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
         }

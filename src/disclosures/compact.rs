@@ -44,6 +44,11 @@ impl Forget<'_> {
 }
 
 impl DisclosureLog {
+    /// How long a row stays in the files after it was shown last, in milliseconds.
+    pub(crate) const fn longest_ms(&self) -> u64 {
+        self.retention_ms.saturating_add(self.retention_ms / SLACK)
+    }
+
     /// Is there anything to compact?
     pub(crate) fn is_compact(&self) -> bool {
         let no_logs = self.writer.with(|state| !state.parts.iter().any(|part| matches!(part, Part::Log(_))));

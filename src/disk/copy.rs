@@ -1,11 +1,12 @@
 //! Files copied, linked and compared, for backups.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
+use super::Disk;
 use crate::words::{Error, Result};
 
 /// Bytes of one read and write.
@@ -24,19 +25,48 @@ pub(crate) fn digest(bytes: &[u8]) -> Copied {
     Copied { len: bytes.len() as u64, digest: xxh3_128(bytes) }
 }
 
-/// Reads a file to its end.
-pub(crate) fn digest_file(path: &Path) -> Result<Copied> {
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
-    pump(&mut file, path, u64::MAX, |_| Ok(()))
-}
+impl Disk {
+    /// Reads a file to its end.
+    pub(crate) fn digest_file(&self, path: &Path) -> Result<Copied> {
+        pump(&mut self.open(path)?, path, u64::MAX, |_| Ok(()))
+    }
 
-/// Copies bytes into a new file and makes them durable; its name is not. Of more than `limit` bytes no more are taken than show
-/// it. `source` is where they come from.
-pub(crate) fn copy_to(from: &mut dyn Read, source: &Path, limit: u64, to: &Path) -> Result<Copied> {
-    let mut file = File::create(to).map_err(Error::io("create", to))?;
-    let copied = pump(from, source, limit, |piece| file.write_all(piece).map_err(Error::io("write", to)))?;
-    file.sync_all().map_err(Error::io("sync", to))?;
-    Ok(copied)
+    /// Copies bytes into a new file and makes them durable; its name is not. Of more than `limit` bytes no more are taken than
+    /// show it. `source` is where they come from.
+    pub(crate) fn copy_to(&self, from: &mut dyn Read, source: &Path, limit: u64, to: &Path) -> Result<Copied> {
+        let mut file = self.create(to)?;
+        let copied = pump(from, source, limit, |piece| file.write_all(piece).map_err(Error::io("write", to)))?;
+        file.sync_all().map_err(Error::io("sync", to))?;
+        Ok(copied)
+    }
+
+    /// Gives a file one more name. `false` where that cannot be, as between file systems.
+    pub(crate) fn link(&self, from: &Path, to: &Path) -> Result<bool> {
+        let linked = match self {
+            Self::Real => fs::hard_link(from, to),
+            #[cfg(feature = "internals")]
+            Self::Sim(disk) => disk.link_file(from, to),
+        };
+        match linked {
+            Ok(()) => Ok(true),
+            Err(error) if [ErrorKind::NotFound, ErrorKind::AlreadyExists].contains(&error.kind()) => {
+                Err(Error::io("link", from)(error))
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a file is copied, for it cannot be linked");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Are these two names of one file? `false` where the system does not say.
+    pub(crate) fn are_same_file(&self, one: &Path, other: &Path) -> Result<bool> {
+        match self {
+            Self::Real => are_same_file(one, other),
+            #[cfg(feature = "internals")]
+            Self::Sim(disk) => disk.are_same_file(one, other).map_err(Error::io("ask the size of", one)),
+        }
+    }
 }
 
 fn pump(
@@ -62,22 +92,7 @@ fn pump(
     Ok(Copied { len, digest: hash.digest128() })
 }
 
-/// Gives a file one more name. `false` where that cannot be, as between file systems.
-pub(crate) fn link(from: &Path, to: &Path) -> Result<bool> {
-    match fs::hard_link(from, to) {
-        Ok(()) => Ok(true),
-        Err(error) if [ErrorKind::NotFound, ErrorKind::AlreadyExists].contains(&error.kind()) => {
-            Err(Error::io("link", from)(error))
-        }
-        Err(error) => {
-            tracing::debug!(%error, "a file is copied, for it cannot be linked");
-            Ok(false)
-        }
-    }
-}
-
-/// Are these two names of one file? `false` where the system does not say.
-pub(crate) fn are_same_file(one: &Path, other: &Path) -> Result<bool> {
+fn are_same_file(one: &Path, other: &Path) -> Result<bool> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -102,12 +117,12 @@ pub(crate) struct Ends<const HEAD: usize, const TAIL: usize> {
 
 impl<const HEAD: usize, const TAIL: usize> Ends<HEAD, TAIL> {
     /// `None` if there is no such file, or if it is shorter than both.
-    pub(crate) fn of(path: &Path) -> Result<Option<Self>> {
-        let mut file = match File::open(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(Error::io("open", path))?,
-        };
-        let len = file.metadata().map_err(Error::io("ask the size of", path))?.len();
+    pub(crate) fn of(disk: &Disk, path: &Path) -> Result<Option<Self>> {
+        if !disk.exists(path)? {
+            return Ok(None);
+        }
+        let mut file = disk.open(path)?;
+        let len = file.len().map_err(Error::io("ask the size of", path))?;
         if len < (HEAD + TAIL) as u64 {
             return Ok(None);
         }
@@ -121,6 +136,8 @@ impl<const HEAD: usize, const TAIL: usize> Ends<HEAD, TAIL> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
@@ -129,17 +146,17 @@ mod tests {
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         let bytes: Vec<u8> = (0..3 * PIECE_LEN + 17).map(|i| (i / 7) as u8).collect();
         fs::write(&from, &bytes).unwrap();
-        let copied = copy_to(&mut File::open(&from).unwrap(), &from, u64::MAX, &to).unwrap();
-        assert_eq!((copied, digest_file(&from).unwrap()), (digest(&bytes), digest(&bytes)));
+        let copied = Disk::Real.copy_to(&mut File::open(&from).unwrap(), &from, u64::MAX, &to).unwrap();
+        assert_eq!((copied, Disk::Real.digest_file(&from).unwrap()), (digest(&bytes), digest(&bytes)));
         assert_eq!(fs::read(&to).unwrap(), bytes);
-        let cut = copy_to(&mut File::open(&from).unwrap(), &from, 10, &to).unwrap();
+        let cut = Disk::Real.copy_to(&mut File::open(&from).unwrap(), &from, 10, &to).unwrap();
         assert!(cut.len > 10 && cut.len < bytes.len() as u64);
-        let ends = Ends::<4, 2>::of(&from).unwrap().unwrap();
+        let ends = Ends::<4, 2>::of(&Disk::Real, &from).unwrap().unwrap();
         assert_eq!((ends.len, &ends.head[..]), (bytes.len() as u64, &bytes[..4]));
         assert_eq!(&ends.tail[..], &bytes[bytes.len() - 2..]);
         fs::write(&to, b"abc").unwrap();
-        assert_eq!(Ends::<3, 1>::of(&to).unwrap(), None);
-        assert_eq!(Ends::<3, 1>::of(&dir.path().join("none")).unwrap(), None);
+        assert_eq!(Ends::<3, 1>::of(&Disk::Real, &to).unwrap(), None);
+        assert_eq!(Ends::<3, 1>::of(&Disk::Real, &dir.path().join("none")).unwrap(), None);
     }
 
     #[test]
@@ -147,9 +164,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [from, linked, copied] = ["from", "linked", "copied"].map(|name| dir.path().join(name));
         fs::write(&from, b"abc").unwrap();
-        assert!(link(&from, &linked).unwrap());
+        assert!(Disk::Real.link(&from, &linked).unwrap());
         fs::copy(&from, &copied).unwrap();
-        assert!(are_same_file(&from, &linked).unwrap() && !are_same_file(&from, &copied).unwrap());
-        assert!(link(&from, &linked).is_err() && link(&dir.path().join("none"), &copied).is_err());
+        assert!(
+            Disk::Real.are_same_file(&from, &linked).unwrap()
+                && !Disk::Real.are_same_file(&from, &copied).unwrap()
+        );
+        assert!(
+            Disk::Real.link(&from, &linked).is_err()
+                && Disk::Real.link(&dir.path().join("none"), &copied).is_err()
+        );
     }
 }

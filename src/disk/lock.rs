@@ -48,7 +48,15 @@ impl DirLock {
 
     /// Keeps writers out of a directory that is only read, and may be on a medium that cannot be written. Where there is no
     /// `LOCK`, or none can be had, nobody is kept out.
-    pub(crate) fn share(dir: &Path) -> Result<Option<Self>> {
+    pub(crate) fn share(disk: &Disk, dir: &Path) -> Result<Option<Self>> {
+        match disk {
+            Disk::Real => Self::share_real(dir),
+            #[cfg(feature = "internals")]
+            Disk::Sim(_) => Self::acquire(disk, dir).map(Some),
+        }
+    }
+
+    fn share_real(dir: &Path) -> Result<Option<Self>> {
         let Ok(file) = fs::File::open(dir.join("LOCK")) else { return Ok(None) };
         match file.try_lock_shared() {
             Ok(()) => Ok(Some(Self::Real { _file: file })),

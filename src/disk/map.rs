@@ -134,6 +134,29 @@ impl MappedFile {
         false
     }
 
+    /// Lets go of a part: the next touch reads it from the disk. Not of copies, whose bytes are nowhere else.
+    #[cfg(feature = "internals")]
+    pub(crate) fn drop_pages(&self, disk: &Disk, path: &Path, part: Range<usize>) -> Result<()> {
+        let Disk::Real = disk else { return Ok(()) };
+        #[cfg(target_os = "linux")]
+        {
+            let (start, end) = (part.start.next_multiple_of(4096), part.end.min(self.0.len()) / 4096 * 4096);
+            let Some(len) = end.checked_sub(start).filter(|len| *len > 0) else { return Ok(()) };
+            let failed = Error::io("let go of", path);
+            // SAFETY: the map is of a file on the system's disk and read-only, so that its pages are those of the file: who
+            // touches one again reads the same bytes. Resident copies are not given here.
+            let dropped = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len) };
+            dropped.map_err(failed)?;
+            let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+            let length = std::num::NonZeroU64::new(len as u64);
+            rustix::fs::fadvise(&file, start as u64, length, rustix::fs::Advice::DontNeed)
+                .map_err(|error| Error::io("let go of", path)(error.into()))?;
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (path, part);
+        Ok(())
+    }
+
     fn advise(&self, advice: memmap2::Advice, part: Range<usize>, refused: &'static str) {
         let end = part.end.min(self.0.len());
         if part.start < end

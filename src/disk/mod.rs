@@ -15,7 +15,7 @@ mod recent;
 #[cfg(feature = "internals")]
 pub(crate) mod sim;
 
-pub(crate) use copy::{Copied, Ends, are_same_file, copy_to, digest, digest_file, link};
+pub(crate) use copy::{Copied, Ends, digest};
 pub(crate) use direct::{Buffer, Spill, SpillReader, transfer_len};
 pub(crate) use file::File;
 pub(crate) use lines::{LINE, Lines};

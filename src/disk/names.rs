@@ -98,7 +98,21 @@ impl Disk {
         or_gone(removed).map_err(Error::io("remove", dir))
     }
 
-    /// Gives a file its final name, durably.
+    /// Removes an empty folder; one that is gone already is fine.
+    pub(crate) fn remove_empty_dir(&self, dir: &Path) -> Result<()> {
+        let removed = match self {
+            Self::Real => fs::remove_dir(dir),
+            #[cfg(feature = "internals")]
+            Self::Sim(disk) => match disk.names_in(dir) {
+                Ok(names) if !names.is_empty() => Err(ErrorKind::DirectoryNotEmpty.into()),
+                Ok(_) => disk.remove_folder(dir),
+                Err(error) => Err(error),
+            },
+        };
+        or_gone(removed).map_err(Error::io("remove", dir))
+    }
+
+    /// Gives a file, or a folder, its final name, durably.
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         let renamed = match self {
             Self::Real => fs::rename(from, to),

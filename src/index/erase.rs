@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use super::commit::Plan;
-use super::{Index, Inner};
+use super::{Index, Inner, fold};
+use crate::ledger::ScopeId;
 use crate::overlay::{Change, Overlay};
 use crate::segment::keys::mask_key;
-use crate::words::{AccountId, Entry, Error, Flags, Result};
+use crate::words::{AccountId, Caller, Entry, Error, Flags, Result};
 
 /// What an erasure found.
 ///
@@ -30,8 +31,14 @@ pub struct EraseReport {
 }
 
 impl Index {
-    /// Removes every listing of an account, and what the disclosure log says of it: who was shown it, and when.
-    /// Durable and visible when it returns; the next compaction takes the rows out of the log's files.
+    /// Removes every listing of an account, what the disclosure log says of it (who was shown it, and when), and which
+    /// numbers it paid for itself as [`crate::Caller::of_account`]. Durable and visible when it returns.
+    ///
+    /// Bytes of it stay in the files for a bounded time: in the disclosure log until the background thread compacts it, which
+    /// is at once, or [`Index::compact_disclosures`]; as marks of removal until [`crate::Options::removal_retention`] and a
+    /// sixteenth of it have passed, and up to an hour until the background thread folds them away and writes `index.redb`
+    /// anew, or [`Index::vacuum`]. [`crate::Inspector::held`] says what is left. What the account itself was shown, what it
+    /// spent, how much it asked and whether it is suspended stays as of any caller.
     ///
     /// The removals carry the newest version that any listing of the account had, so that no update as old as
     /// that brings one back. It costs a scan of all segments: erase many accounts in one call.
@@ -63,14 +70,7 @@ impl Inner {
         let mut found: Found = accounts.iter().map(|account| (*account, Vec::new())).collect();
         // No fold moves a listing from where was not looked to where was looked already.
         let _structure = self.structure.lock();
-        for segment in self.segments.load().live() {
-            let known_bits = segment.segment().header().keys.key_bits;
-            segment.for_each(|entry| {
-                if let Some(listings) = found.get_mut(&entry.account) {
-                    listings.push((entry, known_bits));
-                }
-            })?;
-        }
+        self.find_in_segments(&mut found)?;
         let mut writer = self.writer.lock();
         writer.check()?;
         put_changes_above(&self.overlay.read(), &mut found);
@@ -82,8 +82,47 @@ impl Inner {
         }
         drop(writer);
         self.disclosures.erase(accounts)?;
+        let callers: Vec<_> = found.keys().map(|account| self.caller_of(*account)).collect();
+        self.ledger.erase_novelty(&callers)?;
         self.wake.wake();
         Ok(report)
+    }
+
+    /// Every listing of an account, removed ones too, the newest state of each.
+    pub(super) fn listings_of(&self, account: AccountId) -> Result<Vec<Entry>> {
+        let mut found: Found = [(account, Vec::new())].into();
+        let _structure = self.structure.lock();
+        self.find_in_segments(&mut found)?;
+        let _writer = self.writer.lock();
+        let overlay = self.overlay.read();
+        let changes = overlay.iter().filter(|change| change.entry.account == account);
+        let dated: Vec<Entry> = changes.map(|change| self.dated(*change)).collect();
+        put_changes_above(&overlay, &mut found);
+        let mut entries: Vec<Entry> = found.into_values().flatten().map(|(entry, _)| entry).collect();
+        // Of a change the entry has no date yet.
+        entries.retain(|entry| !dated.iter().any(|change| change.id() == entry.id()));
+        entries.extend(dated);
+        Ok(entries)
+    }
+
+    /// How the ledger knows an account that asks.
+    pub(super) fn caller_of(&self, account: AccountId) -> ScopeId {
+        self.ring.caller(Caller::of_account(account).id()).id
+    }
+
+    /// Adds what the segments hold, removals in the eras of today's options. No fold is under way.
+    fn find_in_segments(&self, found: &mut Found) -> Result<()> {
+        let (now_ms, era_s) = (self.clock.wall_ms(), self.era_s());
+        for segment in self.segments.load().live() {
+            let header = segment.segment().header();
+            let (known_bits, from_era_s) = (header.keys.key_bits, header.era_s);
+            segment.for_each(|entry| {
+                if let Some(listings) = found.get_mut(&entry.account) {
+                    listings.push((fold::in_eras(entry, now_ms, from_era_s, era_s), known_bits));
+                }
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -71,11 +71,12 @@ struct Merged {
     shadowed: u64,
 }
 
-/// The range of a fold, the row of the log up to which it is folded, and the tripwires that went by it.
+/// The range of a fold, the row of the log up to which it is folded, and the tripwires and removals that went by it.
 struct Folded {
     range: KeyRange,
     folded_to: u64,
     shadowed: u64,
+    forgotten: u64,
 }
 
 impl Index {
@@ -124,9 +125,8 @@ impl Inner {
         drop((image, merged));
         let new = self.open_published(&rows)?;
         let retired: Vec<u64> = slot.segment.iter().map(|segment| segment.generation()).collect();
-        self.swap_folded(false, Some(Folded { range, folded_to, shadowed }), &retired, &rows, &new, |_| {
-            Ok(Vec::new())
-        })?;
+        let of_fold = Folded { range, folded_to, shadowed, forgotten: forgotten as u64 };
+        self.swap_folded(false, Some(of_fold), &retired, &rows, &new, |_| Ok(Vec::new()))?;
         self.hide_folded(&folded);
         self.trim_log()?;
         wait_for_readers(map);
@@ -239,8 +239,8 @@ impl Inner {
     }
 
     /// The entry of a change; a removal gets the era of its time.
-    fn dated(&self, change: Change) -> Entry {
-        dated(change, self.era_s())
+    pub(super) fn dated(&self, change: Change) -> Entry {
+        dated(change, self.clock.wall_ms(), self.era_s())
     }
 
     pub(super) fn era_s(&self) -> u64 {
@@ -350,7 +350,10 @@ impl Inner {
         let mut next = writer.state.clone();
         next.ledger_commits = self.ledger.commits();
         next.snapshot_version += u64::from(content_changes);
-        next.tripwires = next.tripwires.saturating_sub(folded.as_ref().map_or(0, |folded| folded.shadowed));
+        if let Some(folded) = &folded {
+            next.tripwires = next.tripwires.saturating_sub(folded.shadowed);
+            next.forgotten = next.forgotten.saturating_add(folded.forgotten);
+        }
         let folded = folded.map(|folded| (folded.range, folded.folded_to));
         let superseded = superseded(&next_map)?;
         let changes = Changes { drop: &superseded, folded, retire: retired, publish: rows, ..Changes::default() };
@@ -404,12 +407,12 @@ pub(super) fn in_eras(mut entry: Entry, now_ms: u64, from_era_s: u64, era_s: u64
 }
 
 /// The entry of a change; a removal gets the era of its time.
-pub(super) fn dated(change: Change, era_s: u64) -> Entry {
+pub(super) fn dated(change: Change, now_ms: u64, era_s: u64) -> Entry {
     let entry = change.entry;
     if !entry.flags().is_removed() {
         return entry;
     }
-    let era = tombstone::era_at(change.removed_at_s.saturating_mul(1_000), era_s);
+    let era = tombstone::era_of_removal(change.removed_at_s.saturating_mul(1_000), now_ms, era_s);
     Entry::new(entry.key, entry.account, entry.version(), Flags::removed(era))
 }
 

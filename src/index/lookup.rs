@@ -44,6 +44,7 @@ impl Inner {
         let mut keys = Vec::with_capacity(hashes.len());
         self.ring.keys_of(hashes.iter(), &mut keys);
         let batch = Distinct::of(keys);
+        self.ask_before(purpose, &batch.keys);
 
         let who = self.ring.caller(caller.id());
         let scopes = self.scopes(caller, who.id);

@@ -159,7 +159,8 @@ impl Inner {
         }
         if forgot_at_ns.is_none_or(|at| now_ns.saturating_sub(at) >= FORGET_EVERY_NS) {
             *forgot_at_ns = Some(now_ns);
-            self.forget()?;
+            self.forget(false)?;
+            self.vacuum_index_if_due()?;
         } else if !self.disclosures.is_compact() {
             self.compact_and_tell()?;
         }
@@ -216,24 +217,5 @@ impl Inner {
         let map = self.segments.load();
         let overlay = self.overlay.read();
         map.slots().iter().map(|slot| (slot.range, overlay.count_in(slot.range))).collect()
-    }
-
-    /// Forgets disclosures, removals and paid numbers whose time has passed.
-    fn forget(&self) -> Result<()> {
-        self.ledger.forget_novelty()?;
-        self.compact_and_tell()?;
-        // A fold waits for those who read the map that it replaces, so nobody reads it here by then.
-        let map = self.segments.load_full();
-        let mut expired = Vec::new();
-        for slot in map.slots() {
-            if self.has_expired(slot)? {
-                expired.push(slot.range);
-            }
-        }
-        drop(map);
-        for range in expired {
-            self.fold_range(range)?;
-        }
-        Ok(())
     }
 }

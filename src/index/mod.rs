@@ -2,7 +2,7 @@
 //!
 //! `open` ties the files together, `lookup` answers, also behind `discovery`, in one of the `modes`, a `mutual` audience apart, `update`, `erase` and `callers` write, `levers`
 //! is what an operator does about callers, `import` and `fold` build
-//! segments, `memory` keeps them where lookups find them, `maintain` works in the background, `verify` and `stats` look without changing anything, `backup` copies
+//! segments, `memory` keeps them where lookups find them, `maintain` works in the background, `vacuum` forgets, `held` says what is left of an account, `verify` and `stats` look without changing anything, `backup` copies
 //! and restores, `repair` replaces damaged segments.
 
 mod backup;
@@ -15,6 +15,7 @@ mod erase;
 mod events;
 mod fold;
 mod group;
+mod held;
 mod import;
 mod inspect;
 mod levers;
@@ -38,6 +39,7 @@ mod temporary;
 mod top_callers;
 mod tripwires;
 mod update;
+mod vacuum;
 mod verify;
 
 use std::fmt;
@@ -60,6 +62,7 @@ pub use discovery::Discovery;
 pub use erase::EraseReport;
 pub use events::Event;
 pub use fold::FoldReport;
+pub use held::{Held, HeldByCaller, HeldRows};
 pub use import::{ImportProgress, ImportReport, Importer};
 pub use inspect::{CallerToken, Disclosure, DisclosureQuery, Disclosures, Exposure, Inspector, Standing};
 pub use levers::{Budget, ScopeBudget, Subject};
@@ -72,6 +75,7 @@ pub use signals::{CallerSignals, SignalQuery};
 pub use stats::Stats;
 pub use top_callers::{TopCaller, TopCallers, TopQuery};
 pub use update::{UpdateBatch, UpdateReport};
+pub use vacuum::VacuumReport;
 pub use verify::{VerifyDepth, VerifyReport};
 
 use segments::SegmentMap;

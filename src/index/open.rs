@@ -149,7 +149,9 @@ fn create_if_wanted(dir: &Path, options: &Options, ring: &KeyRing) -> Result<()>
         if options.create == Create::Always {
             return Err(Error::AlreadyExists { dir: dir.to_owned() });
         }
-        return Ok(());
+        // A process that was killed may have put a database in its place, and not durably yet: what is committed to it from
+        // here on must not be lost with its name.
+        return disk.sync_dir(dir);
     }
     let ledger_path = dir.join(ledger::FILE_NAME);
     if disk.exists(&ledger_path)? {
@@ -173,6 +175,7 @@ fn create_if_wanted(dir: &Path, options: &Options, ring: &KeyRing) -> Result<()>
         snapshot_version: 0,
         watermark: None,
         tripwires: 0,
+        forgotten: 0,
     };
     let policy = options.quotas.clone().unwrap_or_default();
     let first = LedgerState::new(state.ledger_id, state.index_id, policy, options.clock.wall_ms());

@@ -88,7 +88,26 @@ impl Probed {
 /// A change of the overlay: position in the batch, account, stamp. Sorted by position.
 type Changed = (u32, AccountId, Stamp);
 
+/// Keys of a lookup at most whose first lines are asked for before it is charged.
+const ASKED_BEFORE: usize = 16;
+
 impl Inner {
+    /// Asks the memory for the filter blocks and tag lines of a few keys, so that they come while the lookup is charged:
+    /// of one number those are most of the time that the probe waits. Nothing is read, and nothing depends on what is
+    /// there. The lines of a larger batch come together anyway.
+    pub(super) fn ask_before(&self, purpose: Purpose, keys: &[Key]) {
+        if keys.len() > ASKED_BEFORE {
+            return;
+        }
+        let segments = self.segments.load();
+        for key in keys {
+            if let Some(segment) = segments.of(*key) {
+                segment.segment().filter_place(*key, purpose);
+                segment.segment().home_place(*key);
+            }
+        }
+    }
+
     /// The opted-in listings of these keys.
     ///
     /// The overlay is read before the segments: a fold puts a change into a segment before it takes it out of

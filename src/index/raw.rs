@@ -43,6 +43,29 @@ impl Index {
     }
 }
 
+impl Index {
+    /// Lets go of the tables of all mapped segments, in this process and in the page cache, as a system short of memory does.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] if a file cannot be opened.
+    pub fn raw_drop_pages(&self) -> Result<()> {
+        if self.inner.residency.is_resident() {
+            return Ok(());
+        }
+        for live in self.inner.segments.load().live() {
+            live.segment().bytes().drop_pages(
+                &self.inner.options.disk,
+                live.path(),
+                live.segment().table_part(),
+            )?;
+        }
+        if let Some(horizon) = self.inner.residency.horizon() {
+            horizon.forget();
+        }
+        Ok(())
+    }
+}
+
 /// A caller, ready to be charged, by its own quota alone.
 #[derive(Debug, Clone, Copy)]
 pub struct PreparedCaller(CallerKeys);

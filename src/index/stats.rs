@@ -120,6 +120,25 @@ impl Index {
     pub fn stats(&self) -> Result<Stats> {
         self.inner.stats()
     }
+
+    /// Whether lookups and updates are still taken: after a failed write the part that failed refuses until the index is opened
+    /// again. For a host's health check; it reads no file, and may wait for a commit that is under way.
+    ///
+    /// # Errors
+    /// [`crate::Error::Poisoned`] names the part and what failed first.
+    ///
+    /// ```
+    /// use unlisted::{Index, Options, Secret};
+    /// let dir = tempfile::tempdir()?;
+    /// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+    /// assert!(index.health().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn health(&self) -> Result<()> {
+        self.inner.disclosures.check()?;
+        self.inner.ledger.check_poison()?;
+        self.inner.writer.lock().check()
+    }
 }
 
 impl Inner {

@@ -1,4 +1,4 @@
-//! Folders of files that only the process that made them needs.
+//! Files and folders that only the process that made them needs.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +9,9 @@ use crate::words::Result;
 
 /// What the names of such folders begin with.
 const PREFIXES: [&str; 3] = [import::FOLDER_PREFIX, backup::FOLDER_PREFIX, repair::FOLDER_PREFIX];
+
+/// Databases that did not take their places.
+const DATABASES: [&str; 2] = ["index.redb.tmp", "ledger.redb.tmp"];
 
 /// A folder that goes when it is dropped.
 #[derive(Debug)]
@@ -47,6 +50,10 @@ impl Drop for TemporaryFolder {
 pub(super) fn remove_leftovers(disk: &Disk, dir: &Path) -> Result<()> {
     for name in disk.list(dir)? {
         let path = dir.join(&name);
+        if DATABASES.contains(&name.as_str()) {
+            // One that was being written anew.
+            disk.remove_file(&path)?;
+        }
         if PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && disk.is_dir(&path) {
             tracing::info!(name, "removing what interrupted work left behind");
             disk.remove_dir_all(&path)?;

@@ -21,14 +21,19 @@ const TABLES: [&str; 8] = [
 
 /// Writes everything that a snapshot of `ledger.redb` holds into a new file.
 pub(crate) fn copy(from: &Snapshot, to: &Path, options: DbOptions) -> Result<()> {
-    from.expect_tables(&TABLES)?;
     let to = Db::create(to, &options)?;
-    from.copy_table(state::STATE, &to)?;
-    from.copy_table(bucket_rows::BUCKETS, &to)?;
-    from.copy_table(policy_rows::POLICIES, &to)?;
-    from.copy_table(standing::STANDINGS, &to)?;
-    from.copy_table(novelty_rows::NOVELTY, &to)?;
-    from.copy_table(activity_rows::ACTIVITY, &to)?;
-    from.copy_table(activity_rows::SLOTS, &to)?;
-    from.copy_table(disclosures::DISCLOSURES, &to)
+    copy_all_but_buckets(from, &to)?;
+    from.copy_table(bucket_rows::BUCKETS, &to)
+}
+
+/// Everything but the buckets.
+pub(super) fn copy_all_but_buckets(from: &Snapshot, to: &Db) -> Result<()> {
+    from.expect_tables(&TABLES)?;
+    from.copy_table(state::STATE, to)?;
+    from.copy_table(policy_rows::POLICIES, to)?;
+    from.copy_table(standing::STANDINGS, to)?;
+    from.copy_table(novelty_rows::NOVELTY, to)?;
+    from.copy_table(activity_rows::ACTIVITY, to)?;
+    from.copy_table(activity_rows::SLOTS, to)?;
+    from.copy_table(disclosures::DISCLOSURES, to)
 }

@@ -1,5 +1,7 @@
 //! Buckets in the file.
 
+use std::path::Path;
+
 use bincode::{Decode, Encode};
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
@@ -69,8 +71,25 @@ pub(super) fn read_one(db: &Db, txn: &WriteTransaction, id: ScopeId) -> Result<B
 fn get(db: &Db, table: &impl ReadableTable<ScopeId, &'static [u8]>, id: ScopeId) -> Result<BucketState> {
     let row = table.get(id).map_err(db.error("read a bucket"))?;
     let Some(row) = row else { return Ok(BucketState::unknown(id)) };
-    let BucketRow::V1 { tat_ns, policy_version: version } = decode(row.value(), NAME, db.path())?;
+    of_row(id, row.value(), db.path())
+}
+
+/// The bucket in a row.
+pub(super) fn of_row(id: ScopeId, row: &[u8], path: &Path) -> Result<BucketState> {
+    let BucketRow::V1 { tat_ns, policy_version: version } = decode(row, NAME, path)?;
     Ok(BucketState { id, tat_ns, version })
+}
+
+/// What the file says of a scope, if it knows it.
+pub(super) fn find(db: &Db, txn: &ReadTransaction, id: ScopeId) -> Result<Option<BucketState>> {
+    match txn.open_table(BUCKETS) {
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        other => {
+            let table = other.map_err(db.error("open the buckets"))?;
+            let row = table.get(id).map_err(db.error("read a bucket"))?;
+            row.map(|row| of_row(id, row.value(), db.path())).transpose()
+        }
+    }
 }
 
 /// Writes buckets.

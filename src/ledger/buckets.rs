@@ -144,6 +144,17 @@ impl Buckets {
         Locked { guards }
     }
 
+    /// Asks the memory for the buckets of these scopes, all at once, while the caller does something else. One whose
+    /// shard is in use is left out: waiting would cost more than it saves.
+    #[inline]
+    pub(super) fn ask_for(&self, scopes: &[Scope<'_>]) {
+        for scope in scopes {
+            if let Some(table) = self.shards.get(shard_of(scope.id)).and_then(Mutex::try_lock) {
+                table.ask_for(scope.id);
+            }
+        }
+    }
+
     /// Charges as many numbers as are wanted, or fewer, to all scopes alike, if their buckets are in memory.
     pub(super) fn charge(
         &self,

@@ -75,6 +75,11 @@ impl Remembered {
         self.set.contains(fingerprint)
     }
 
+    /// How many numbers are remembered.
+    pub(super) const fn len(&self) -> usize {
+        self.set.len()
+    }
+
     /// How many more numbers can be remembered.
     pub(super) const fn room(&self) -> usize {
         MAX_REMEMBERED.saturating_sub(self.set.len())
@@ -220,6 +225,12 @@ impl Memory {
     /// The minute at which a generation must be forgotten.
     fn stale_at(&self, generation: u32) -> u64 {
         u64::from(generation) + self.window_min
+    }
+
+    /// How long a number that was paid for by now is remembered at most.
+    pub(super) fn longest_ms(&self, now_ns: u64) -> u64 {
+        let now_min = now_ns / MINUTE_NS;
+        (self.stale_at(self.generation(now_min)).saturating_sub(now_min)).saturating_mul(MINUTE_NS / 1_000_000)
     }
 
     fn load(&self, db: &Db, caller: ScopeId, now_min: u64) -> Result<Remembered> {

@@ -23,6 +23,7 @@ mod state;
 mod table;
 mod time;
 mod together;
+mod vacuum;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -29,6 +29,9 @@ use crate::words::{AccountId, Clock, Error, QuotaPolicy, Result};
 /// Buckets that a close gives back in one transaction.
 const SETTLED_AT_ONCE: usize = 65_536;
 
+/// Callers whose numbers are forgotten in one transaction.
+const ERASED_AT_ONCE: usize = 1_024;
+
 /// How a ledger is opened.
 #[derive(Debug, Clone)]
 pub(crate) struct LedgerOptions {
@@ -226,14 +229,21 @@ impl RedbLedger {
         Ok(())
     }
 
-    /// Forgets which numbers a caller paid for. Its debt stays.
-    pub(crate) fn erase_novelty(&self, caller: ScopeId) -> Result<()> {
-        self.commit(|txn, _| {
-            // Before the rows go, so that nothing puts them back, and after, so that nothing read them meanwhile.
-            self.memory.clear(caller);
-            self.memory.erase(&self.db, txn, caller)
-        })?;
-        self.memory.clear(caller);
+    /// Forgets which numbers callers paid for. Their debt stays.
+    pub(crate) fn erase_novelty(&self, callers: &[ScopeId]) -> Result<()> {
+        callers.iter().for_each(|caller| self.memory.clear(*caller));
+        // Most accounts that are erased never asked, and have no rows.
+        let known: Vec<ScopeId> = callers.iter().copied().filter(|caller| self.known.may_have(*caller)).collect();
+        for some in known.chunks(ERASED_AT_ONCE) {
+            self.commit(|txn, _| {
+                some.iter().try_for_each(|caller| {
+                    // Before the rows go, so that nothing puts them back, and after, so that nothing read them meanwhile.
+                    self.memory.clear(*caller);
+                    self.memory.erase(&self.db, txn, *caller)
+                })
+            })?;
+            some.iter().for_each(|caller| self.memory.clear(*caller));
+        }
         Ok(())
     }
 
@@ -276,19 +286,29 @@ impl RedbLedger {
             Ok(done)
         });
         committer.is_at_it = false;
-        match &result {
-            Ok(_) => {
-                self.commits.store(next.commits, Ordering::Release);
-                committer.state = next;
-            }
-            Err(error) => {
-                self.poison.get_or_init(|| error.with_causes());
-            }
+        if result.is_ok() {
+            self.commits.store(next.commits, Ordering::Release);
+            committer.state = next;
+        }
+        self.or_poison(result)
+    }
+
+    /// Runs `work` while no transaction is under way and none begins.
+    pub(super) fn with_committer<T>(&self, work: impl FnOnce(&LedgerState) -> Result<T>) -> Result<T> {
+        let committer = self.committer.lock();
+        self.check_poison()?;
+        work(&committer.state)
+    }
+
+    /// An error after which it is not known what is on disk.
+    pub(super) fn or_poison<T>(&self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.poison.get_or_init(|| error.with_causes());
         }
         result
     }
 
-    pub(super) fn check_poison(&self) -> Result<()> {
+    pub(crate) fn check_poison(&self) -> Result<()> {
         match self.poison.get() {
             Some(cause) => Err(Error::Poisoned { what: "ledger", cause: cause.clone() }),
             None => Ok(()),
@@ -375,6 +395,7 @@ impl Ledger for RedbLedger {
     fn charge(&self, scopes: &[Scope<'_>], fingerprints: &[u32]) -> Result<Verdict> {
         self.check_poison()?;
         debug_assert!(scopes.len() <= MAX_SCOPES);
+        self.buckets.ask_for(scopes);
         let now_ns = self.time.ledger_ns();
         let caller = scopes.first().map(|scope| scope.id).unwrap_or_default();
         let remembered = self.memory.recall(&self.db, caller, now_ns)?;

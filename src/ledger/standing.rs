@@ -1,5 +1,6 @@
 //! What an operator decided about one caller or one origin: a suspension, a quota of its own.
 
+use std::collections::HashSet;
 use std::ops::Bound;
 use std::path::Path;
 use std::time::Duration;
@@ -100,6 +101,16 @@ pub(super) fn count(db: &Db, txn: &ReadTransaction) -> Result<u64> {
             table.len().map_err(db.error("count the standings"))
         }
     }
+}
+
+/// The identities of all rows.
+pub(super) fn ids(db: &Db, txn: &ReadTransaction) -> Result<HashSet<ScopeId>> {
+    let table = match txn.open_table(STANDINGS) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(HashSet::new()),
+        other => other.map_err(db.error("open the standings"))?,
+    };
+    let rows = table.range::<ScopeId>(..).map_err(db.error("read the standings"))?;
+    rows.map(|row| row.map(|(id, _)| id.value()).map_err(db.error("read the standings"))).collect()
 }
 
 /// How a scope stands.

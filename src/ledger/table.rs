@@ -6,6 +6,7 @@ use super::bucket_rows::BucketState;
 use super::standing::Standing;
 use super::{Scope, ScopeId};
 use crate::disk::{LINE, Lines};
+use crate::prefetch;
 
 /// Slots that a hand looks at before it takes what it can get.
 const MAX_LOOKS: usize = 64;
@@ -130,6 +131,14 @@ impl Table {
                 return Some((at, bucket));
             }
             at = (at + 1) & mask;
+        }
+    }
+
+    /// Asks the memory for the line where the bucket is, if it is in memory and no other stands in its way.
+    #[inline]
+    pub(super) fn ask_for(&self, id: ScopeId) {
+        if let Some(line) = self.slots.get(home(id) & self.mask()) {
+            prefetch::ask_for(line);
         }
     }
 

@@ -23,6 +23,27 @@ pub(crate) const fn era_at(wall_ms: u64, era_s: u64) -> u8 {
     (wall_ms / 1_000 / era_s % CYCLE) as u8
 }
 
+/// The era of a removal at some moment, if it is now `wall_ms`: one of before a cycle is still just "expired".
+pub(crate) const fn era_of_removal(removed_ms: u64, wall_ms: u64, era_s: u64) -> u8 {
+    let (now, then) = (wall_ms / 1_000 / era_s, removed_ms / 1_000 / era_s);
+    if now.saturating_sub(then) < FUTURE {
+        return era_at(removed_ms, era_s);
+    }
+    ((now - (FUTURE - 1)) % CYCLE) as u8
+}
+
+/// From when on a removal of this era may be forgotten, in milliseconds since 1970.
+pub(crate) const fn forgotten_from_ms(era: u8, wall_ms: u64, era_s: u64) -> u64 {
+    let now = wall_ms / 1_000 / era_s;
+    let age = (now % CYCLE + CYCLE - era as u64) % CYCLE;
+    let eras_left = match age {
+        0..=ERAS => ERAS + 1 - age,
+        FUTURE.. => ERAS + 1 + CYCLE - age,
+        _ => return wall_ms,
+    };
+    now.saturating_add(eras_left).saturating_mul(era_s).saturating_mul(1_000)
+}
+
 /// May a removal of this era be forgotten now?
 pub(crate) const fn expired(era: u8, wall_ms: u64, era_s: u64) -> bool {
     let age = (era_at(wall_ms, era_s) as u64 + CYCLE - era as u64) % CYCLE;
@@ -55,6 +76,30 @@ mod tests {
             assert!((0..=30).all(|day| !expired(era, start + day * DAY_MS, unit)));
             assert!((35..88).all(|day| expired(era, start + day * DAY_MS, unit)));
         }
+    }
+
+    #[test]
+    fn when_a_removal_is_forgotten_is_known_before() {
+        let unit = era_s(RETENTION_S);
+        for now in (0..200).map(|i| 1_700_000_000_000 + i * DAY_MS / 7) {
+            // From a little in the future on, to what is forgotten already.
+            for removed in (0..90).map(|day| now + 20 * DAY_MS - day * DAY_MS) {
+                let era = era_of_removal(removed, now, unit);
+                let from = forgotten_from_ms(era, now, unit);
+                assert!(expired(era, from, unit), "{removed} {now}");
+                assert!(from == now || !expired(era, from - 1_000, unit), "{removed} {now}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_removal_that_was_noted_long_ago_is_not_young_again() {
+        let unit = era_s(RETENTION_S);
+        let now = 1_700_000_000_000;
+        for day in 35..1_000 {
+            assert!(expired(era_of_removal(now - day * DAY_MS, now, unit), now, unit), "{day}");
+        }
+        assert_eq!(era_of_removal(now - DAY_MS, now, unit), era_at(now - DAY_MS, unit));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTra
 
 use super::DeltaRef;
 use super::delta;
-use crate::database::{Db, decode, encode};
+use crate::database::{Db, Kept, Snapshot, decode, encode};
 use crate::overlay::{Change, Overlay};
 use crate::segment::keys::{KeyRange, MIN_KEY_BITS};
 use crate::words::{AccountId, Entry, Error, Key, Result, Stamp};
@@ -178,6 +178,29 @@ pub(super) fn trim(db: &Db, txn: &WriteTransaction, state: &mut LogState, to: u6
     Ok(())
 }
 
+/// Copies the changes that count, under the numbers that they have. Returns where the copy stands.
+pub(super) fn copy_what_counts(from: &Snapshot, to: &Db, state: &LogState) -> Result<LogState> {
+    let mut copied = LogState { first: state.last + 1, bytes: 0, ..state.clone() };
+    from.copy_some(LOG, to, |number: &u64, bytes| {
+        let Row::V1 { mut dropped, mut put } = decode(bytes, NAME, to.path())?;
+        let before = (dropped.len(), put.len());
+        // What a fold took counts no more, and neither does the drop of what it took.
+        dropped.retain(|row| state.counts(*number, Key::from_bytes(row.key)));
+        put.retain(|row| state.counts(*number, Key::from_bytes(row.key)));
+        let kept = match (dropped.len(), put.len()) {
+            // Numbers stay known without it: a fold noted this one or a later one.
+            (0, 0) => return Ok(Kept::Gone),
+            same if same == before => Kept::Same,
+            _ => Kept::Changed(encode(&Row::V1 { dropped, put }, NAME, to.path())?),
+        };
+        let len = if let Kept::Changed(changed) = &kept { changed.len() } else { bytes.len() };
+        copied.first = copied.first.min(*number);
+        copied.bytes += len as u64;
+        Ok(kept)
+    })?;
+    Ok(copied)
+}
+
 /// Reads all changes that count, oldest first, and where the log stands.
 pub(super) fn replay(db: &Db, txn: &ReadTransaction) -> Result<(Overlay, LogState)> {
     replay_above(db, txn, read_folded(db, txn)?)
@@ -334,6 +357,37 @@ mod tests {
         assert!(changes.is_empty());
         db.write(|txn| append(&db, txn, &mut state, &[change(one, 3)], &[])).unwrap();
         assert_eq!(read(&db).0, [change(one, 3)]);
+    }
+
+    #[test]
+    fn a_copy_has_what_counts_and_goes_on_counting() {
+        let (dir, db, mut state) = fresh();
+        let (low, high) = (KeyRange::new(0, 1).unwrap(), KeyRange::new(1 << 63, 1).unwrap());
+        let (one, far) = (1, 1 << 31 | 1);
+        let dropped = |change: Change| (change.entry.key, change.entry.account, change.entry.stamp);
+        db.write(|txn| append(&db, txn, &mut state, &[change(one, 1)], &[])).unwrap();
+        db.write(|txn| append(&db, txn, &mut state, &[change(one, 2), change(far, 1)], &[])).unwrap();
+        db.write(|txn| append(&db, txn, &mut state, &[change(far, 2)], &[dropped(change(far, 1))])).unwrap();
+        db.write(|txn| note_folded(&db, txn, &mut state, (low, 2))).unwrap();
+        let path = dir.path().join("copy");
+        let options = DbOptions { disk: Disk::Real, cache_bytes: 1 << 20, check: true };
+        let copy_of = |state: &LogState, name: &str| {
+            let copy = Db::create(&path.with_extension(name), &options).unwrap();
+            let from = db.snapshot().unwrap();
+            from.copy_table(FOLDED, &copy).unwrap();
+            let copied = copy_what_counts(&from, &copy, state).unwrap();
+            assert_eq!(read(&copy).1, copied);
+            (copy, copied)
+        };
+        let (copy, copied) = copy_of(&state, "some");
+        // What a transaction drops has a row of its own before what it puts.
+        assert_eq!((copied.first, copied.last, read(&copy).0), (2, 4, vec![change(far, 2)]));
+        assert!(copied.bytes < state.bytes);
+        db.write(|txn| note_folded(&db, txn, &mut state, (high, 4))).unwrap();
+        let (copy, mut copied) = copy_of(&state, "none");
+        assert_eq!((copied.bytes, copied.has_rows_to(u64::MAX), copied.last()), (0, false, 4));
+        copy.write(|txn| append(&copy, txn, &mut copied, &[change(one, 3)], &[])).unwrap();
+        assert_eq!(read(&copy), (vec![change(one, 3)], copied));
     }
 
     #[test]

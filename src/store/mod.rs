@@ -11,7 +11,7 @@ use std::path::Path;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::database::{Db, DbOptions, Snapshot};
+use crate::database::{Db, DbOptions, Rewritten, Snapshot};
 use crate::overlay::{Change, Overlay};
 use crate::segment::keys::KeyRange;
 use crate::words::{AccountId, Key, Result, Stamp};
@@ -57,6 +57,22 @@ pub(crate) struct Changes<'a> {
     pub(crate) publish: &'a [SegmentRow],
 }
 
+/// `index.redb` written anew, about to take its place.
+pub(crate) struct RewrittenStore<'a> {
+    of: &'a Store,
+    file: Rewritten<'a>,
+    log: LogState,
+}
+
+impl RewrittenStore<'_> {
+    /// Puts it in its place. After an error nobody may write any more.
+    pub(crate) fn replace(self) -> Result<()> {
+        self.file.replace()?;
+        *self.of.log.lock() = self.log;
+        Ok(())
+    }
+}
+
 impl Store {
     /// Creates the file with its first state; it appears whole or not at all.
     pub(crate) fn create(dir: &Path, options: &DbOptions, state: &State) -> Result<()> {
@@ -95,6 +111,17 @@ impl Store {
         })?;
         *self.log.lock() = next;
         Ok(())
+    }
+
+    /// Writes the file anew with what counts, and with `next` as its state; the writer waits meanwhile. An error leaves
+    /// everything as it was.
+    pub(crate) fn rewritten(&self, next: &State) -> Result<RewrittenStore<'_>> {
+        let mut log = self.log.lock().clone();
+        let file = self.db.rewritten(|from, to| {
+            log = backup::copy_what_counts(from, to, &log, next)?;
+            Ok(())
+        })?;
+        Ok(RewrittenStore { of: self, file, log })
     }
 
     /// Where the log stands. Not to be held over a commit.

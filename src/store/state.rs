@@ -10,6 +10,7 @@ pub(super) const NAME: &str = "state";
 pub(super) const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(NAME);
 const ROW: &str = "index";
 const TRIPWIRES_ROW: &str = "tripwires";
+const FORGOTTEN_ROW: &str = "forgotten";
 
 /// Where an index stands. Rewritten by every transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +33,13 @@ pub(crate) struct State {
     pub(crate) watermark: Option<Vec<u8>>,
     /// Tripwires that are set.
     pub(crate) tripwires: u64,
+    /// Removals that were forgotten since the file was last written anew: its free pages may still have them.
+    pub(crate) forgotten: u64,
 }
 
 /// In a row of its own, which is there as long as it is not zero.
 #[derive(Encode, Decode)]
-enum TripwiresRow {
+enum CountRow {
     V1 { count: u64 },
 }
 
@@ -66,7 +69,7 @@ pub(super) fn reread(bytes: &[u8]) -> Result<Vec<u8>> {
 /// As [`reread`], of the tripwires.
 #[cfg(feature = "internals")]
 pub(super) fn reread_tripwires(bytes: &[u8]) -> Result<Vec<u8>> {
-    crate::database::reread::<TripwiresRow>(bytes, NAME, std::path::Path::new(NAME))
+    crate::database::reread::<CountRow>(bytes, NAME, std::path::Path::new(NAME))
 }
 
 pub(super) fn write(db: &Db, txn: &WriteTransaction, state: &State) -> Result<()> {
@@ -84,12 +87,14 @@ pub(super) fn write(db: &Db, txn: &WriteTransaction, state: &State) -> Result<()
     let bytes = encode(&row, NAME, db.path())?;
     let mut table = txn.open_table(STATE).map_err(db.error("open the state"))?;
     table.insert(ROW, bytes.as_slice()).map_err(db.error("write the state"))?;
-    if state.tripwires == 0 {
-        table.remove(TRIPWIRES_ROW).map_err(db.error("write the state"))?;
-        return Ok(());
+    for (name, count) in [(TRIPWIRES_ROW, state.tripwires), (FORGOTTEN_ROW, state.forgotten)] {
+        if count == 0 {
+            table.remove(name).map_err(db.error("write the state"))?;
+        } else {
+            let bytes = encode(&CountRow::V1 { count }, NAME, db.path())?;
+            table.insert(name, bytes.as_slice()).map_err(db.error("write the state"))?;
+        }
     }
-    let bytes = encode(&TripwiresRow::V1 { count: state.tripwires }, NAME, db.path())?;
-    table.insert(TRIPWIRES_ROW, bytes.as_slice()).map_err(db.error("write the state"))?;
     Ok(())
 }
 
@@ -102,13 +107,16 @@ pub(super) fn read(db: &Db, txn: &ReadTransaction) -> Result<State> {
     let row = table.get(ROW).map_err(db.error("read the state"))?.ok_or_else(foreign)?;
     let Row::V1(row) = decode(row.value(), NAME, db.path())?;
     check_counters(&[row.epoch, row.ledger_commits, row.next_generation, row.snapshot_version], NAME, db)?;
-    let tripwires = match table.get(TRIPWIRES_ROW).map_err(db.error("read the state"))? {
-        Some(row) => {
-            let TripwiresRow::V1 { count } = decode(row.value(), NAME, db.path())?;
-            count
+    let count = |name| -> Result<u64> {
+        match table.get(name).map_err(db.error("read the state"))? {
+            Some(row) => {
+                let CountRow::V1 { count } = decode(row.value(), NAME, db.path())?;
+                Ok(count)
+            }
+            None => Ok(0),
         }
-        None => 0,
     };
+    let (tripwires, forgotten) = (count(TRIPWIRES_ROW)?, count(FORGOTTEN_ROW)?);
     Ok(State {
         index_id: row.index_id,
         check_value: row.check_value,
@@ -119,5 +127,6 @@ pub(super) fn read(db: &Db, txn: &ReadTransaction) -> Result<State> {
         snapshot_version: row.snapshot_version,
         watermark: row.watermark,
         tripwires,
+        forgotten,
     })
 }

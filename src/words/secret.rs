@@ -107,6 +107,25 @@ impl Secret {
         Self::from_hex(&text)
     }
 
+    /// A key for the host's own use beside the index, such as for a table of its own: 32 bytes that depend on the secret and on
+    /// what they are for, and from which neither the secret nor any key of the index follows.
+    ///
+    /// `purpose` is a constant of the host, not data: one for each use, with the host's name in it.
+    ///
+    /// ```
+    /// use unlisted::Secret;
+    /// let secret = Secret::from_hex(&"ab".repeat(32))?;
+    /// let sessions = secret.derive("example.org 2026-11 session tokens");
+    /// assert_eq!(sessions, secret.derive("example.org 2026-11 session tokens"));
+    /// assert_ne!(sessions, secret.derive("example.org 2026-11 addresses"));
+    /// # Ok::<(), unlisted::SecretError>(())
+    /// ```
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        // The index's own contexts begin otherwise.
+        blake3::derive_key(&format!("host of unlisted: {purpose}"), &self.0)
+    }
+
     pub(crate) const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -137,6 +156,15 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(1 << 40).unwrap();
         assert!(matches!(Secret::from_file(file.path()), Err(SecretError::NotHex { found: MAX_FILE_LEN })));
+    }
+
+    #[test]
+    fn keys_of_the_host_are_none_of_the_index() {
+        let secret = Secret::from_bytes([7; 32]);
+        let own = "unlisted 2026-11 callers and origins";
+        assert_ne!(secret.derive(own), blake3::derive_key(own, secret.bytes()));
+        assert_ne!(secret.derive("a"), Secret::from_bytes([8; 32]).derive("a"));
+        assert_ne!(&secret.derive(""), secret.bytes());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::Command;
 use super::support::{OTHER_SECRET, Run, SECRET, World, command, gzip};
 
 /// One command of each kind that opens an index.
-const COMMANDS: [&[&str]; 11] = [
+const COMMANDS: [&[&str]; 13] = [
     &["import", "index", "listings.csv"],
     &["lookup", "index", "numbers.txt", "--caller", "user-7"],
     &["update", "index", "feed.csv"],
@@ -17,6 +17,8 @@ const COMMANDS: [&[&str]; 11] = [
     &["callers", "index"],
     &["backup", "index", "backup"],
     &["verify", "index", "--fast"],
+    &["held", "index", "42"],
+    &["vacuum", "index"],
 ];
 
 fn world() -> World {
@@ -221,7 +223,9 @@ fn accounts_that_cannot_be() {
     assert!(error.starts_with("account 1 on the command line: account id is neither"), "{error}");
     let error = world.pipe(&["erase", "index", "-"], "42\n\nnobody\n").failure();
     assert!(error.starts_with("line 3 of standard input: account id is neither"), "{error}");
-    assert!(error.ends_with("; nothing was erased"), "{error}");
+    assert!(error.ends_with("; nothing was done"), "{error}");
+    let error = world.run(&["held", "index", "+14155550100"]).failure();
+    assert!(error.starts_with("the account on the command line: account id is neither"), "{error}");
     assert_eq!(world.content(), before);
 }
 

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use unlisted::internals::SimDisk;
 use unlisted::{
-    AccountId, Caller, DisclosureSync, Error, Index, Listing, ManualClock, OptIns, Options, Origin, PhoneHash,
-    Purpose, Quota, QuotaPolicy, Reply, Version,
+    AccountId, BackupMode, Caller, DisclosureSync, Error, Index, Listing, ManualClock, OptIns, Options, Origin,
+    PhoneHash, Purpose, Quota, QuotaPolicy, Reply, Version,
 };
 
 use super::common;
 
 /// Where the index is on its disk. Two folders have to be made for it.
 pub const DIR: &str = "/var/index";
+/// Where its backups are, and where they are restored to.
+pub const BACKUPS: &str = "/var/backups/of-index";
+pub const RESTORED: &str = "/var/restored";
 pub const STEPS: u64 = 40;
 /// Numbers that may be listed.
 pub const NUMBERS: u64 = 24;
@@ -58,6 +61,8 @@ pub enum Step {
     Erase(Vec<u64>),
     Fold,
     Compact,
+    Vacuum,
+    Backup(BackupMode),
     Reopen,
     Wait(Duration),
     Lookup { asker: Asker, purpose: Purpose, numbers: Vec<u64> },
@@ -138,8 +143,11 @@ impl Plan {
             6 | 7 => Step::Import(changes(16)),
             8 => Step::Erase((0..1 + random(1) % 2).map(|i| random(2 + i) % ACCOUNTS).collect()),
             9 | 10 => Step::Fold,
+            11 if random(1).is_multiple_of(2) => Step::Vacuum,
             11 => Step::Compact,
             12 => Step::Reopen,
+            14 if random(1).is_multiple_of(2) => Step::Backup(BackupMode::Linked),
+            14 => Step::Backup(BackupMode::Copied),
             13 => Step::Wait(Duration::from_secs(random(1) % 1_200)),
             _ => {
                 let name = format!("caller {}", random(1) % CALLERS);
@@ -200,6 +208,8 @@ pub fn run(index: &Index, step: &Step, mark: &[u8]) -> Result<Done, Error> {
         }
         Step::Fold => index.fold().map(|_| Done::Other),
         Step::Compact => index.compact_disclosures().map(|_| Done::Other),
+        Step::Vacuum => index.vacuum().map(|_| Done::Other),
+        Step::Backup(mode) => index.backup(BACKUPS, *mode).map(|_| Done::Other),
         Step::Lookup { asker, purpose, numbers } => {
             index.lookup(&asker.caller(), *purpose, &hashes(numbers)).map(Done::Answered)
         }

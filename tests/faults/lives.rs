@@ -100,7 +100,7 @@ fn kind_of(step: &Step) -> &'static str {
         Step::Lookup { .. } => "lookup",
         Step::Import(_) => "import",
         Step::Erase(_) => "erase",
-        Step::Fold | Step::Compact | Step::Reopen | Step::Wait(_) => "other",
+        Step::Fold | Step::Compact | Step::Vacuum | Step::Backup(_) | Step::Reopen | Step::Wait(_) => "other",
     }
 }
 

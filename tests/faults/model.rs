@@ -35,7 +35,13 @@ impl Listings {
             Step::SetOptIns(change) => usize::from(self.take(unhidden(*change))),
             Step::Import(changes) => changes.iter().filter(|change| self.take(unhidden(**change))).count(),
             Step::Erase(accounts) => self.erase(accounts),
-            Step::Fold | Step::Compact | Step::Reopen | Step::Wait(_) | Step::Lookup { .. } => 0,
+            Step::Fold
+            | Step::Compact
+            | Step::Vacuum
+            | Step::Backup(_)
+            | Step::Reopen
+            | Step::Wait(_)
+            | Step::Lookup { .. } => 0,
         }
     }
 
@@ -210,6 +216,16 @@ impl Books {
             let reply = index.lookup(&asker.caller(), Purpose::Payments, &hashes(&numbers));
             self.note(listings, (&asker, Purpose::Payments, &numbers), &reply.expect("the drain is answered"));
         }
+    }
+}
+
+/// Right after a restore nobody has any budget.
+pub fn check_is_spent(index: &Index) {
+    for name in (0..CALLERS).map(|i| format!("caller {i}")).chain(["somebody new".to_owned()]) {
+        let asker = Asker { name, network: Some(0) };
+        let numbers: Vec<u64> = (500_000..500_010).collect();
+        let reply = index.lookup(&asker.caller(), Purpose::Payments, &hashes(&numbers));
+        assert_eq!(reply.expect("the lookup is answered").charged(), 0, "a restore gave {asker:?} budget");
     }
 }
 

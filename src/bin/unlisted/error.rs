@@ -73,8 +73,8 @@ pub enum CliError {
         /// What was and was not done.
         consequence: String,
     },
-    /// An account to be erased that is no account.
-    #[error("{place}: {reason}; nothing was erased")]
+    /// An account that is none.
+    #[error("{place}: {reason}; nothing was done")]
     BadAccount {
         /// Which argument or line.
         place: String,

@@ -27,8 +27,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    backup, budget, callers, erase, exposed, generate, import, init, lookup, maintain, quota, stats, suspend,
-    tripwires, update,
+    backup, budget, callers, erase, exposed, generate, held, import, init, lookup, maintain, quota, stats,
+    suspend, tripwires, update,
 };
 use error::CliError;
 
@@ -64,6 +64,10 @@ enum Command {
     Update(update::Args),
     /// Remove every listing of accounts.
     Erase(erase::Args),
+    /// The operator's door: what does the index still hold of an account, and until when?
+    Held(held::HeldArgs),
+    /// Forget what is past its retention and write the databases anew, so that nothing of it stays in their free pages.
+    Vacuum(held::VacuumArgs),
     /// Show what the index holds and what it takes.
     Stats(stats::Args),
     /// Fold all changes into segments, and forget removals whose retention has passed.
@@ -127,6 +131,8 @@ fn run(cli: &Cli) -> Result<(), CliError> {
         Command::Lookup(args) => lookup::run(&session, args),
         Command::Update(args) => update::run(&session, args),
         Command::Erase(args) => erase::run(&session, args),
+        Command::Held(args) => held::held(&session, args),
+        Command::Vacuum(args) => held::vacuum(&session, args),
         Command::Stats(args) => stats::run(&session, args),
         Command::Fold(args) => maintain::fold(&session, args),
         Command::Verify(args) => maintain::verify(&session, args),

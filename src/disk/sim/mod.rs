@@ -266,6 +266,16 @@ impl SimDisk {
         self.change_whole(|state| state.names.remove(path))
     }
 
+    pub(crate) fn link_file(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change_whole(|state| state.names.link(from, to))
+    }
+
+    pub(crate) fn are_same_file(&self, one: &Path, other: &Path) -> io::Result<bool> {
+        let state = self.0.lock();
+        state.check()?;
+        Ok(state.names.find(one)? == state.names.find(other)?)
+    }
+
     pub(crate) fn remove_folder(&self, dir: &Path) -> io::Result<()> {
         self.change_whole(|state| state.names.remove_all(dir))
     }

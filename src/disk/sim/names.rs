@@ -86,6 +86,14 @@ impl Names {
         Ok(())
     }
 
+    /// Gives a file one more name.
+    pub(super) fn link(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        match self.find(from)? {
+            Node::File(inode) => self.create(to, Node::File(inode)),
+            Node::Folder(_) => Err(ErrorKind::IsADirectory.into()),
+        }
+    }
+
     /// Removes a file.
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
         match self.find(path)? {

@@ -3,7 +3,6 @@
 //! The manifest comes last, and only then what it does not name goes. So a crash at any time leaves the backup before whole.
 
 use std::collections::HashSet;
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +27,7 @@ const LOG_HEAD_LEN: usize = 128;
 
 /// The folder of a backup that is being made.
 struct Target {
+    disk: Disk,
     dir: PathBuf,
     number: u64,
     previous: Option<Manifest>,
@@ -38,7 +38,7 @@ struct Target {
 
 impl Inner {
     pub(super) fn backup_into(&self, dir: &Path, mode: BackupMode) -> Result<BackupReport> {
-        let mut target = Target::open(dir, self.index_id(), mode)?;
+        let mut target = Target::open(&self.options.disk, dir, self.index_id(), mode)?;
         let (moment, databases, placed) = self.moment(|segments| target.place_segments(segments))?;
         let mut files = Vec::with_capacity(placed.len() + 4);
         for kind in [Kind::Index, Kind::Ledger] {
@@ -63,27 +63,25 @@ impl Inner {
 type Placed = (Arc<LiveSegment>, FileRow, bool);
 
 impl Target {
-    fn open(dir: &Path, index_id: [u8; 16], mode: BackupMode) -> Result<Self> {
-        fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
-        for item in fs::read_dir(dir).map_err(Error::io("list", dir))? {
-            let name = item.map_err(Error::io("list", dir))?.file_name().to_string_lossy().into_owned();
+    fn open(disk: &Disk, dir: &Path, index_id: [u8; 16], mode: BackupMode) -> Result<Self> {
+        disk.create_dir_all(dir)?;
+        for name in disk.list(dir)? {
             let is_fixed = ["LOCK", segments::FOLDER, disclosures::FOLDER].contains(&name.as_str());
             if !is_fixed && !is_ours(&name, &NAMES) {
                 return Err(Error::NotABackup { dir: dir.to_owned() });
             }
         }
-        let lock = DirLock::acquire(&Disk::Real, dir)?;
-        let previous = super::read_manifest(dir)?;
+        let lock = DirLock::acquire(disk, dir)?;
+        let previous = super::read_manifest(disk, dir)?;
         if previous.as_ref().is_some_and(|manifest| manifest.index_id != index_id) {
             return Err(Error::BackupForeign { path: dir.join(NAME) });
         }
         for folder in [segments::FOLDER, disclosures::FOLDER] {
-            let folder = dir.join(folder);
-            fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+            disk.create_dir_all(&dir.join(folder))?;
         }
         let number = previous.as_ref().map_or(1, |manifest| manifest.number.saturating_add(1));
         let report = BackupReport { number, ..BackupReport::default() };
-        Ok(Self { dir: dir.to_owned(), number, previous, mode, report, _lock: lock })
+        Ok(Self { disk: disk.clone(), dir: dir.to_owned(), number, previous, mode, report, _lock: lock })
     }
 
     fn path(&self, kind: Kind, stored: &str) -> PathBuf {
@@ -122,8 +120,8 @@ impl Target {
         }
         row.stored = self.free_name(row.kind, &row.name);
         let to = self.path(row.kind, &row.stored);
-        Disk::Real.remove_file(&to)?;
-        let is_linked = self.mode == BackupMode::Linked && disk::link(segment.path(), &to)?;
+        self.disk.remove_file(&to)?;
+        let is_linked = self.mode == BackupMode::Linked && self.disk.link(segment.path(), &to)?;
         if is_linked {
             self.report.count_linked(row.len);
         }
@@ -133,11 +131,11 @@ impl Target {
     /// Is the file that the manifest names still the one that it meant, and as independent of the index as is wanted?
     fn still_has(&self, segment: &LiveSegment, kept: &FileRow) -> Result<bool> {
         let path = self.path(kept.kind, &kept.stored);
-        let Some(ends) = disk::Ends::<PAGE_LEN, FOOTER_LEN>::of(&path)? else { return Ok(false) };
+        let Some(ends) = disk::Ends::<PAGE_LEN, FOOTER_LEN>::of(&self.disk, &path)? else { return Ok(false) };
         if (ends.len, segment_digest(&ends.head, &ends.tail)) != (kept.len, kept.digest) {
             return Ok(false);
         }
-        Ok(self.mode == BackupMode::Linked || !disk::are_same_file(&path, segment.path())?)
+        Ok(self.mode == BackupMode::Linked || !self.disk.are_same_file(&path, segment.path())?)
     }
 
     /// Every page is checked before it is copied, and what the disk gives back.
@@ -145,7 +143,7 @@ impl Target {
         segment.ask_for_all();
         segment.locate(Segment::verify_pages)?;
         let folder = self.dir.join(row.kind.folder());
-        Disk::Real.publish_streamed(
+        self.disk.publish_streamed(
             &folder,
             &row.stored,
             |path, file| file.write_all(segment.segment().bytes().as_ref()).map_err(Error::io("write", path)),
@@ -162,9 +160,9 @@ impl Target {
         };
         let stored = format!("{stem}-{}.redb", self.number);
         let temporary = self.dir.join(format!("{stored}.tmp"));
-        databases.copy(kind, &temporary)?;
-        let copied = disk::digest_file(&temporary)?;
-        Disk::Real.rename(&temporary, &self.dir.join(&stored))?;
+        databases.copy(kind, &self.disk, &temporary)?;
+        let copied = self.disk.digest_file(&temporary)?;
+        self.disk.rename(&temporary, &self.dir.join(&stored))?;
         self.report.count_copied(copied.len);
         Ok(FileRow { kind, stored, name: name.to_owned(), len: copied.len, digest: copied.digest })
     }
@@ -190,8 +188,8 @@ impl Target {
         }
         let row = row(self.free_name(kind, &file.name));
         let to = self.path(kind, &row.stored);
-        Disk::Real.remove_file(&to)?;
-        if self.mode == BackupMode::Linked && link_log(file, &bytes, &to)? {
+        self.disk.remove_file(&to)?;
+        if self.mode == BackupMode::Linked && link_log(&self.disk, file, &bytes, &to)? {
             self.report.count_linked(len);
         } else {
             self.write_log(&row, &bytes)?;
@@ -201,19 +199,22 @@ impl Target {
 
     fn still_has_log(&self, file: &HeldFile, kept: &FileRow) -> Result<bool> {
         let path = self.path(kept.kind, &kept.stored);
-        let Ok(metadata) = fs::metadata(&path) else { return Ok(false) };
-        let is_shared = match file.path() {
-            Some(from) if self.mode == BackupMode::Copied && from.exists() => disk::are_same_file(&path, from)?,
-            _ => false,
-        };
-        Ok(metadata.len() == kept.len && !is_shared)
+        if !self.disk.exists(&path)? || self.disk.len(&path)? != kept.len {
+            return Ok(false);
+        }
+        match file.path() {
+            Some(from) if self.mode == BackupMode::Copied && self.disk.exists(from)? => {
+                Ok(!self.disk.are_same_file(&path, from)?)
+            }
+            _ => Ok(true),
+        }
     }
 
     fn write_log(&mut self, row: &FileRow, bytes: &[u8]) -> Result<()> {
         let path = self.path(row.kind, &row.stored);
         let temporary = self.path(row.kind, &format!("{}.tmp", row.stored));
-        disk::copy_to(&mut &*bytes, &path, u64::MAX, &temporary)?;
-        Disk::Real.rename(&temporary, &path)?;
+        self.disk.copy_to(&mut &*bytes, &path, u64::MAX, &temporary)?;
+        self.disk.rename(&temporary, &path)?;
         self.report.count_copied(row.len);
         Ok(())
     }
@@ -221,10 +222,10 @@ impl Target {
     /// Makes it the backup: the manifest appears, and then what it does not name goes.
     fn publish(mut self, manifest: &Manifest) -> Result<BackupReport> {
         for folder in [segments::FOLDER, disclosures::FOLDER] {
-            Disk::Real.sync_dir(&self.dir.join(folder))?;
+            self.disk.sync_dir(&self.dir.join(folder))?;
         }
         let bytes = manifest.encode();
-        Disk::Real.publish_streamed(
+        self.disk.publish_streamed(
             &self.dir,
             NAME,
             |path, file| file.write_all(&bytes).map_err(Error::io("write", path)),
@@ -239,14 +240,13 @@ impl Target {
         let named: HashSet<String> = manifest.files.iter().map(FileRow::stored_path).collect();
         for folder in ["", segments::FOLDER, disclosures::FOLDER] {
             let path = self.dir.join(folder);
-            for item in fs::read_dir(&path).map_err(Error::io("list", &path))? {
-                let path = item.map_err(Error::io("list", &path))?.path();
-                let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            for name in self.disk.list(&path)? {
+                let path = path.join(&name);
                 let in_backup = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
                 let stays = in_backup == NAME || named.contains(&in_backup);
                 let names = if folder.is_empty() { &NAMES[..] } else { &NAMES_INSIDE };
-                if !stays && is_ours(&name, names) && path.is_file() {
-                    Disk::Real.remove_file(&path)?;
+                if !stays && is_ours(&name, names) && !self.disk.is_dir(&path) {
+                    self.disk.remove_file(&path)?;
                     self.report.removed_files += 1;
                 }
             }
@@ -262,15 +262,15 @@ fn is_ours(name: &str, names: &[(&str, &str)]) -> bool {
 }
 
 /// Links a file of the log. A compaction may have put another in its place, which a name does not tell.
-fn link_log(file: &HeldFile, bytes: &[u8], to: &Path) -> Result<bool> {
-    let Some(from) = file.path().filter(|from| from.exists()) else { return Ok(false) };
-    if !disk::link(from, to)? {
+fn link_log(disk: &Disk, file: &HeldFile, bytes: &[u8], to: &Path) -> Result<bool> {
+    let Some(from) = file.path() else { return Ok(false) };
+    if !disk.exists(from)? || !disk.link(from, to)? {
         return Ok(false);
     }
-    let linked = disk::Ends::<LOG_HEAD_LEN, 0>::of(to)?;
+    let linked = disk::Ends::<LOG_HEAD_LEN, 0>::of(disk, to)?;
     if linked.is_some_and(|linked| linked.len == bytes.len() as u64 && bytes.starts_with(&linked.head)) {
         return Ok(true);
     }
-    Disk::Real.remove_file(to)?;
+    disk.remove_file(to)?;
     Ok(false)
 }

@@ -9,12 +9,11 @@ mod moment;
 mod restore;
 mod stream;
 
-use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 
 use super::{Index, Options, segments};
-use crate::disk::MappedFile;
+use crate::disk::{Disk, MappedFile};
 use crate::segment::reader::Segment;
 use crate::words::{Damage, Error, Result};
 
@@ -179,14 +178,13 @@ impl Index {
 }
 
 /// The manifest of the backup in a folder, if there is one.
-pub(super) fn read_manifest(dir: &Path) -> Result<Option<Manifest>> {
+pub(super) fn read_manifest(disk: &Disk, dir: &Path) -> Result<Option<Manifest>> {
     let path = dir.join(manifest::NAME);
-    let file = match File::open(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(Error::io("open", &path))?,
-    };
+    if !disk.exists(&path)? {
+        return Ok(None);
+    }
     let mut bytes = Vec::new();
-    file.take(MAX_MANIFEST_LEN).read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
+    disk.open(&path)?.take(MAX_MANIFEST_LEN).read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
     Manifest::decode(&path, &bytes).map(Some)
 }
 

@@ -61,9 +61,9 @@ impl Inner {
 
 impl Databases {
     /// Copies one into a new file, durably.
-    pub(super) fn copy(&self, kind: Kind, to: &Path) -> Result<()> {
-        Disk::Real.remove_file(to)?;
-        let options = DbOptions { disk: Disk::Real, cache_bytes: CACHE_BYTES, check: false };
+    pub(super) fn copy(&self, kind: Kind, disk: &Disk, to: &Path) -> Result<()> {
+        disk.remove_file(to)?;
+        let options = DbOptions { disk: disk.clone(), cache_bytes: CACHE_BYTES, check: false };
         match kind {
             Kind::Index => store::copy(&self.index, to, options),
             _ => ledger::copy(&self.ledger, to, options),

@@ -1,8 +1,7 @@
 //! A backup becomes an index: beside the place where it goes, checked and opened there, and then renamed into it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::super::options::Create;
@@ -10,12 +9,13 @@ use super::super::{Index, Memory, Options, open, segments};
 use super::manifest::{FileRow, Kind, Manifest, NAME};
 use super::{read_manifest, stream};
 use crate::disclosures;
-use crate::disk::{self, DirLock, Disk, MappedFile};
+use crate::disk::{DirLock, Disk, MappedFile};
 use crate::ledger::RedbLedger;
 use crate::words::{Damage, Error, Result};
 
 /// An index that is being put together.
 pub(super) struct Staging {
+    disk: Disk,
     dir: PathBuf,
     /// What the backup says of itself, and the files that are still to come.
     manifest: Option<Manifest>,
@@ -26,18 +26,18 @@ pub(super) struct Staging {
 
 /// Restores from a folder.
 pub(super) fn from_folder(from: &Path, dir: &Path, options: Options) -> Result<Index> {
+    let disk = options.disk.clone();
     into(dir, options, |staging| {
-        let _lock = DirLock::share(from)?;
-        let manifest = read_manifest(from)?.ok_or_else(|| Error::NotABackup { dir: from.to_owned() })?;
+        let _lock = DirLock::share(&disk, from)?;
+        let manifest = read_manifest(&disk, from)?.ok_or_else(|| Error::NotABackup { dir: from.to_owned() })?;
         let files = manifest.files.clone();
         staging.begin_with(&from.join(NAME), manifest);
         for row in files {
             let path = from.join(row.stored_path());
-            let mut file = match File::open(&path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => return Err(Error::BackupIncomplete { path }),
-                other => other.map_err(Error::io("open", &path))?,
-            };
-            staging.take(&row, &path, &mut file)?;
+            if !disk.exists(&path)? {
+                return Err(Error::BackupIncomplete { path });
+            }
+            staging.take(&row, &path, &mut disk.open(&path)?)?;
         }
         Ok(())
     })
@@ -51,47 +51,42 @@ pub(super) fn from_stream(from: impl Read, dir: &Path, options: Options) -> Resu
 /// Nothing is in `dir` before all of it is, and is right.
 fn into(dir: &Path, options: Options, fill: impl FnOnce(&mut Staging) -> Result<()>) -> Result<Index> {
     options.check()?;
-    check_is_free(dir)?;
-    let mut staging = Staging::create(dir)?;
+    check_is_free(&options.disk, dir)?;
+    let mut staging = Staging::create(&options.disk, dir)?;
     let restored = fill(&mut staging).and_then(|()| staging.finish(&options)).and_then(|()| staging.publish(dir));
     if let Err(error) = restored {
         // The first error is the one to report; what is left over is removed by the next restore.
-        let _ = fs::remove_dir_all(&staging.dir);
+        let _ = staging.disk.remove_dir_all(&staging.dir);
         return Err(error);
     }
     Index::open(dir, options.must_exist())
 }
 
-fn check_is_free(dir: &Path) -> Result<()> {
-    match fs::read_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io("list", dir)(error)),
-        Ok(mut items) => match items.next() {
-            None => Ok(()),
-            Some(_) => Err(Error::NotEmpty { dir: dir.to_owned() }),
-        },
+fn check_is_free(disk: &Disk, dir: &Path) -> Result<()> {
+    if disk.exists(dir)? && !disk.list(dir)?.is_empty() {
+        return Err(Error::NotEmpty { dir: dir.to_owned() });
     }
+    Ok(())
 }
 
 impl Staging {
     /// A folder beside `dir`. What an interrupted restore left there goes.
-    fn create(dir: &Path) -> Result<Self> {
+    fn create(disk: &Disk, dir: &Path) -> Result<Self> {
         // Without a separator at its end, which would put the one into the other.
         let whole: PathBuf = std::path::absolute(dir).map_err(Error::io("look for", dir))?.components().collect();
         let mut name = whole.into_os_string();
         name.push(".restoring");
         let path = PathBuf::from(name);
-        if path.try_exists().map_err(Error::io("look for", &path))? {
+        if disk.exists(&path)? {
             // Unless somebody is at it.
-            let lock = DirLock::acquire(&Disk::Real, &path)?;
-            fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+            let lock = DirLock::acquire(disk, &path)?;
+            disk.remove_dir_all(&path)?;
             drop(lock);
         }
         for folder in [segments::FOLDER, disclosures::FOLDER] {
-            let folder = path.join(folder);
-            fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+            disk.create_dir_all(&path.join(folder))?;
         }
-        Ok(Self { of: path.clone(), dir: path, manifest: None, missing: BTreeMap::new() })
+        Ok(Self { disk: disk.clone(), of: path.clone(), dir: path, manifest: None, missing: BTreeMap::new() })
     }
 
     /// Begins with the bytes of a manifest.
@@ -114,13 +109,13 @@ impl Staging {
     /// Copies a file of the backup and checks it; `path` is what errors call it.
     pub(super) fn take(&mut self, row: &FileRow, path: &Path, from: &mut dyn Read) -> Result<()> {
         let to = self.dir.join(row.index_path());
-        let copied = disk::copy_to(from, path, row.len, &to)?;
+        let copied = self.disk.copy_to(from, path, row.len, &to)?;
         let damaged = |what| Error::Damaged { path: path.to_owned(), offset: 0, what };
         if copied.len != row.len {
             return Err(damaged(Damage::Length { expected: row.len, found: copied.len }));
         }
         if row.kind == Kind::Segment {
-            super::check_segment(path, MappedFile::open(&Disk::Real, &to)?, row)?;
+            super::check_segment(path, MappedFile::open(&self.disk, &to)?, row)?;
         } else if copied.digest != row.digest {
             return Err(damaged(Damage::Checksum { of: "the file" }));
         }
@@ -136,7 +131,7 @@ impl Staging {
         }
         let Some(manifest) = &self.manifest else { return Err(Error::NotABackup { dir: self.of.clone() }) };
         for folder in [segments::FOLDER, disclosures::FOLDER, ""] {
-            Disk::Real.sync_dir(&self.dir.join(folder))?;
+            self.disk.sync_dir(&self.dir.join(folder))?;
         }
         // Nobody knows what was asked since the backup was made.
         RedbLedger::open(&self.dir, &open::ledger_options(options))?.exhaust()?;
@@ -159,11 +154,8 @@ impl Staging {
     }
 
     fn publish(&self, dir: &Path) -> Result<()> {
-        check_is_free(dir)?;
-        match fs::remove_dir(dir) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io("replace", dir)(error)),
-            _ => {}
-        }
-        Disk::Real.rename(&self.dir, dir)
+        check_is_free(&self.disk, dir)?;
+        self.disk.remove_empty_dir(dir)?;
+        self.disk.rename(&self.dir, dir)
     }
 }

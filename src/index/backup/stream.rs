@@ -10,7 +10,7 @@ use super::super::temporary::TemporaryFolder;
 use super::manifest::{FileRow, Kind, NAME};
 use super::restore::Staging;
 use super::{BackupReport, FOLDER_PREFIX, MAX_MANIFEST_LEN};
-use crate::disk::{self, Disk};
+use crate::disk;
 use crate::segment::reader::Segment;
 use crate::words::{Damage, Error, Result};
 use crate::{ledger, store};
@@ -20,14 +20,15 @@ const STREAM: &str = "the stream";
 
 impl Inner {
     pub(super) fn backup_to(&self, to: impl Write) -> Result<BackupReport> {
+        let disk = &self.options.disk;
         // The databases are copied first: the manifest, which goes before them, has their lengths.
-        let folder = TemporaryFolder::create(&Disk::Real, &self.dir, FOLDER_PREFIX)?;
+        let folder = TemporaryFolder::create(disk, &self.dir, FOLDER_PREFIX)?;
         let (moment, databases, segments) = self.moment(|segments| Ok(segments.to_vec()))?;
         let mut files = Vec::new();
         for (kind, name) in [(Kind::Index, store::FILE_NAME), (Kind::Ledger, ledger::FILE_NAME)] {
             let path = folder.path().join(name);
-            databases.copy(kind, &path)?;
-            let disk::Copied { len, digest } = disk::digest_file(&path)?;
+            databases.copy(kind, disk, &path)?;
+            let disk::Copied { len, digest } = disk.digest_file(&path)?;
             files.push(FileRow { kind, stored: name.to_owned(), name: name.to_owned(), len, digest });
         }
         drop(databases);
@@ -49,8 +50,7 @@ impl Inner {
             match row.kind {
                 Kind::Index | Kind::Ledger => {
                     let path = folder.path().join(&row.name);
-                    let mut file = std::fs::File::open(&path).map_err(Error::io("open", &path))?;
-                    tar.append(&row.stored_path(), row.len, &mut file)?;
+                    tar.append(&row.stored_path(), row.len, &mut disk.open(&path)?)?;
                 }
                 Kind::Segment => {
                     let Some(segment) = segments.next() else { continue };

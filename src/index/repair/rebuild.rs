@@ -7,7 +7,7 @@ use std::path::Path;
 use super::super::segments::{FOLDER, LiveSegment};
 use super::super::{backup, fold};
 use super::{Damaged, QUARANTINE, RangeOutcome, Rebuilt, Repair, is_damage, is_same};
-use crate::disk::{self, Buffer, Disk, MappedFile};
+use crate::disk::{Buffer, Disk, MappedFile};
 use crate::segment::builder::{Input, build_into, shape_for};
 use crate::segment::keys::{KeyRange, mask_key};
 use crate::segment::salvage::Lost;
@@ -129,13 +129,13 @@ impl Repair<'_> {
 
     /// Rows stay in the log until no range needs them, so it may still have changes that were folded.
     fn add_from_log(&mut self, damaged: &Damaged<'_>, lost: &Lost, to: &mut Gathered) -> Result<()> {
-        let era_s = self.era_s();
+        let (now_ms, era_s) = (self.options.clock.wall_ms(), self.era_s());
         let log = match self.log.take() {
             Some(log) => log,
             None => self.store.replay_all()?,
         };
         let of_range = log.in_range(damaged.row.range).filter(|change| lost.may_have(change.entry.key));
-        of_range.for_each(|change| to.add([fold::dated(*change, era_s)], change.known_bits));
+        of_range.for_each(|change| to.add([fold::dated(*change, now_ms, era_s)], change.known_bits));
         self.log = Some(log);
         Ok(())
     }
@@ -164,7 +164,7 @@ impl Repair<'_> {
             again += 1;
             to = folder.join(format!("{}.{again}", name.to_string_lossy()));
         }
-        if !disk::link(path, &to)? {
+        if !Disk::Real.link(path, &to)? {
             return Disk::Real.rename(path, &to);
         }
         Disk::Real.sync_dir(&folder)

@@ -9,7 +9,7 @@ use super::super::temporary::TemporaryFolder;
 use super::super::verify::{VerifyDepth, verify_segment};
 use super::super::{Options, fold};
 use super::FOLDER_PREFIX;
-use crate::disk::{self, Disk};
+use crate::disk::Disk;
 use crate::overlay::Overlay;
 use crate::segment::keys::KeyRange;
 use crate::segment::salvage::Lost;
@@ -27,7 +27,8 @@ pub(super) struct Source {
 impl Source {
     /// Reads the database of a backup of this index. It is copied first: an open writes.
     pub(super) fn open(from: &Path, dir: &Path, state: &State, options: &Options) -> Result<Self> {
-        let manifest = backup::read_manifest(from)?.ok_or_else(|| Error::NotABackup { dir: from.to_owned() })?;
+        let manifest =
+            backup::read_manifest(&Disk::Real, from)?.ok_or_else(|| Error::NotABackup { dir: from.to_owned() })?;
         let path = from.join(backup::MANIFEST_NAME);
         if manifest.index_id != state.index_id {
             return Err(Error::BackupForeign { path });
@@ -92,7 +93,7 @@ impl Source {
         }
         for change in self.overlay.in_range(range).filter(|change| lost.may_have(change.entry.key)) {
             known_bits = known_bits.min(change.known_bits);
-            entries.push(fold::dated(*change, era_s));
+            entries.push(fold::dated(*change, now_ms, era_s));
         }
         Ok((entries, known_bits))
     }
@@ -101,7 +102,7 @@ impl Source {
 fn copy(from: &Path, row: &FileRow, to: &Path) -> Result<()> {
     let path = from.join(row.stored_path());
     let mut file = File::open(&path).map_err(Error::io("open", &path))?;
-    let copied = disk::copy_to(&mut file, &path, row.len, to)?;
+    let copied = Disk::Real.copy_to(&mut file, &path, row.len, to)?;
     if (copied.len, copied.digest) != (row.len, row.digest) {
         return Err(Error::Damaged { path, offset: 0, what: Damage::Checksum { of: "the file" } });
     }

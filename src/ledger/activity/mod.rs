@@ -193,6 +193,11 @@ impl Activity {
         slots
     }
 
+    /// How long what was counted by now is kept: the retention, and the hour that goes on.
+    pub(super) fn longest_ms(&self) -> u64 {
+        (u64::from(self.retention_slots) + 1).saturating_mul(HOUR_NS / 1_000_000)
+    }
+
     /// The oldest slot within the retention.
     fn oldest(&self, now_slot: u32) -> u32 {
         now_slot.saturating_sub(self.retention_slots)

@@ -53,6 +53,8 @@ enum Op {
     /// So many others ask that every bucket is evicted.
     Crowd,
     WriteNovelty,
+    /// The file is written anew, without buckets that owe nothing.
+    Vacuum,
     Crash,
     Close,
 }
@@ -80,6 +82,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => caller.prop_map(|caller| Op::Reinstate { caller }),
         1 => Just(Op::Crowd),
         1 => Just(Op::WriteNovelty),
+        2 => Just(Op::Vacuum),
         2 => Just(Op::Crash),
         1 => Just(Op::Close),
     ]
@@ -335,6 +338,9 @@ impl World {
             }
             Op::Reinstate { caller: number } => drop(self.ledger().reinstate(caller(*number)).unwrap()),
             Op::Crowd => self.crowd(),
+            Op::Vacuum => {
+                self.ledger().vacuum().unwrap();
+            }
             Op::WriteNovelty => self.ledger().write_novelty().unwrap(),
             Op::Crash => self.reopen(false),
             Op::Close => self.reopen(true),

@@ -84,7 +84,7 @@ fn run(ledger: &RedbLedger, step: &Step) -> Option<Verdict> {
         Step::Charge { caller, first, count } => return Some(charge(ledger, *caller, *first, *count)),
         Step::WriteNovelty => ledger.write_novelty().unwrap(),
         Step::ForgetNovelty => ledger.forget_novelty().unwrap(),
-        Step::Erase { caller } => ledger.erase_novelty(id(*caller)).unwrap(),
+        Step::Erase { caller } => ledger.erase_novelty(&[id(*caller)]).unwrap(),
         _ => {}
     }
     None

@@ -4,6 +4,7 @@ mod histories;
 mod known;
 mod levers;
 mod together;
+mod vacuum;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -274,10 +275,10 @@ fn an_erased_caller_pays_again_and_keeps_its_debt() {
     ledger.write_novelty().unwrap();
     assert_eq!(ask(&ledger, 100..200), 100);
     let remaining = charge(&ledger, &[scope(1, 1_000_000)], 0).remaining;
-    ledger.erase_novelty([1; 16]).unwrap();
+    ledger.erase_novelty(&[[1; 16]]).unwrap();
     assert_eq!(charge(&ledger, &[scope(1, 1_000_000)], 0).remaining, remaining);
     assert_eq!(ask(&ledger, 0..150), 150);
-    ledger.erase_novelty([1; 16]).unwrap();
+    ledger.erase_novelty(&[[1; 16]]).unwrap();
     ledger.settle().unwrap();
     drop(ledger);
     assert_eq!(ask(&open(), 0..200), 200);

@@ -14,8 +14,6 @@ use super::{Workplace, median, memory, open, open_with, parts};
 use crate::error::CliError;
 use crate::output::{Out, grouped, note};
 
-/// Memory of the random lines at most: what segments that are larger than memory need is not taken from them.
-const MAX_RANDOM_BYTES: u64 = 4 << 30;
 /// Numbers asked in each pass of the public lookup, whose charges reach the disk.
 const PROTECTED_NUMBERS: u64 = 512 << 10;
 const PASSES: u64 = 5;
@@ -93,7 +91,7 @@ struct Report {
     /// The same as means instead of medians of slices, with whatever else the machine did meanwhile.
     raw_mean_ns_per_key: f64,
     protected_mean_ns_per_key: f64,
-    /// Independent random cache lines over as much memory as the segments take, up to 4 GiB.
+    /// Independent random cache lines over as much memory as the segments take, if both fit.
     random_line_ns: f64,
     raw_to_random_line: f64,
     hits: u64,
@@ -121,7 +119,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         open(place.path(), args.batch as usize)?.warm()?;
     }
     let (index, opened) = open_timed(args, place.path())?;
-    let lines = memory::RandomLines::over(segment_bytes.min(MAX_RANDOM_BYTES))?;
+    let lines = memory::RandomLines::beside(segment_bytes)?;
     let (raw, random_line_ns, hits) = raw(args, &index, &lines)?;
     let protected = protected(args, &index)?;
     let parts = parts::run(&index, args.batch as usize, PROTECTED_NUMBERS)?;

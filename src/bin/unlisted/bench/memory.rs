@@ -15,12 +15,24 @@ const LINES_READ: usize = 4 << 20;
 /// Lines read between two looks at the clock.
 const LINES_AT_ONCE: usize = 512;
 
+/// Memory that random lines leave to everything else, segments apart.
+const LEFT_FREE: u64 = 4 << 30;
+/// Memory of random lines where segments leave none: more than any cache holds or any processor has pages of at hand.
+const RANDOM_BYTES_AT_LEAST: u64 = 4 << 30;
+
 /// Memory to read random lines of.
 pub struct RandomLines(memmap2::MmapMut);
 
 impl RandomLines {
+    /// As much memory as segments of so many bytes take, if both fit; what larger segments need is not taken from them.
+    pub fn beside(segment_bytes: u64) -> Result<Self, CliError> {
+        let total = meminfo_bytes("MemTotal:").map_or(0, |bytes| bytes as u64);
+        let room = total.saturating_sub(segment_bytes).saturating_sub(LEFT_FREE);
+        Self::over(segment_bytes.min(room.max(RANDOM_BYTES_AT_LEAST)))
+    }
+
     /// So many bytes, touched; huge pages are asked for where the kernel gives them.
-    pub fn over(bytes: u64) -> Result<Self, CliError> {
+    fn over(bytes: u64) -> Result<Self, CliError> {
         let failed = |source| CliError::File { action: "map", name: "anonymous memory".to_owned(), source };
         let len = usize::try_from(bytes).unwrap_or(usize::MAX).max(LINE << 10);
         let mut memory = memmap2::MmapMut::map_anon(len).map_err(failed)?;
@@ -74,8 +86,16 @@ pub fn rss_bytes() -> Option<f64> {
 }
 
 fn status_bytes(name: &str) -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    bytes_in("/proc/self/status", name)
+}
+
+fn meminfo_bytes(name: &str) -> Option<f64> {
+    bytes_in("/proc/meminfo", name)
+}
+
+fn bytes_in(file: &str, name: &str) -> Option<f64> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024.0)
 }

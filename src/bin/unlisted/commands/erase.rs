@@ -60,6 +60,6 @@ fn read_lines(accounts: &mut Vec<AccountId>) -> Result<(), CliError> {
     Ok(())
 }
 
-fn parse(text: &str, place: impl FnOnce() -> String) -> Result<AccountId, CliError> {
+pub(super) fn parse(text: &str, place: impl FnOnce() -> String) -> Result<AccountId, CliError> {
     text.parse().map_err(|reason: ParseAccountError| CliError::BadAccount { place: place(), reason })
 }

@@ -6,6 +6,7 @@ pub mod callers;
 pub mod erase;
 pub mod exposed;
 pub mod generate;
+pub mod held;
 pub mod import;
 pub mod init;
 pub mod lookup;

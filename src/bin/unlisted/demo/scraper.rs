@@ -15,6 +15,9 @@ const BATCH: usize = 500;
 const ACCOUNTS: usize = 4;
 /// Numbers that the refill of the network may add while the demonstration runs.
 const SLACK: u64 = 60;
+/// Numbers of one caller that may be free by chance, since they have the fingerprint of another that it paid for. Of 2,000
+/// numbers with 31 bits each that are 2,000^2 / 2^32, or 0.001: one in a thousand times, two in two million.
+const FREE_BY_CHANCE: u64 = 1;
 
 /// What the scraper got.
 pub struct Scraped {
@@ -97,12 +100,17 @@ impl Story<'_> {
 /// Asks on until something is deferred. `rest` is left at the first number without an answer.
 fn ask_until_stopped(index: &Index, caller: &Caller, rest: &mut &[PhoneHash]) -> Result<Stop, CliError> {
     let mut stop = Stop { answered: 0, found: Vec::new(), retry_after: String::new() };
+    let mut free = 0;
     loop {
         let (batch, _) = rest.split_at_checked(BATCH).unwrap_or((rest, &[]));
         ensure(!batch.is_empty(), "the budget ends before the numbers do")?;
         let reply = index.lookup(caller, Purpose::ContactSync, batch)?;
         let reached = reply.deferred().next().unwrap_or(batch.len());
-        ensure(reply.charged() == reached as u64, "what is answered is charged, and nothing else")?;
+        free += (reached as u64).abs_diff(reply.charged());
+        ensure(
+            reply.charged() <= reached as u64 && free <= FREE_BY_CHANCE,
+            "what is answered is charged, and nothing else",
+        )?;
         ensure(found(&reply).iter().all(|(at, _)| *at < reached), "a deferred number names nobody")?;
         stop.answered += reply.charged();
         stop.found.extend(reply.matches().map(|found| found.account));
