@@ -5,7 +5,7 @@
 //! charged again: that costs the caller, and never the budget's guarantee.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashTable;
@@ -31,7 +31,9 @@ const GENERATIONS: u64 = 4;
 /// Callers, and numbers, that wait until it is time to write them.
 const UNWRITTEN_CALLERS: usize = 4_096;
 const UNWRITTEN_NUMBERS: usize = 1 << 20;
-/// How many times as many may wait where a background thread sees to it, before a lookup does.
+/// How long something waits at most until it is written, if lookups go on: what a crash makes callers pay again.
+const UNWRITTEN_NS: u64 = MINUTE_NS;
+/// How many times as many may wait, and as long, where a background thread sees to it, before a lookup does.
 const BACKGROUND_SLACK: usize = 16;
 
 /// What one caller paid for.
@@ -113,6 +115,8 @@ pub(super) struct Memory {
     queue: Mutex<Vec<(ScopeId, Shared)>>,
     queued: AtomicUsize,
     unwritten: AtomicUsize,
+    /// When the first of them was queued; the largest if there is none.
+    waiting_since_ns: AtomicU64,
     /// Generations that the file has rows of, oldest first.
     generations: RwLock<Vec<u32>>,
 }
@@ -148,6 +152,7 @@ impl Memory {
             queue: Mutex::default(),
             queued: AtomicUsize::new(0),
             unwritten: AtomicUsize::new(0),
+            waiting_since_ns: AtomicU64::new(u64::MAX),
             generations: RwLock::new(generations),
         })
     }
@@ -293,7 +298,10 @@ impl Memory {
         drop(remembered);
         self.unwritten.fetch_add(added, Ordering::Relaxed);
         if queue {
-            self.queue.lock().push((caller, shared.clone()));
+            let mut waiting = self.queue.lock();
+            waiting.push((caller, shared.clone()));
+            self.waiting_since_ns.fetch_min(now_ns, Ordering::Relaxed);
+            drop(waiting);
             self.queued.fetch_add(1, Ordering::Relaxed);
         }
         if grown > 0 {
@@ -333,9 +341,16 @@ impl Memory {
         self.waits_for(1)
     }
 
-    /// Does so much wait that a lookup must see to it?
-    pub(super) fn is_full(&self) -> bool {
-        self.waits_for(self.slack)
+    /// Does so much wait, or for so long, that a lookup must see to it? Of those that see at the same time that something
+    /// waits too long, one is told.
+    pub(super) fn must_write(&self, now_ns: u64) -> bool {
+        if self.waits_for(self.slack) {
+            return true;
+        }
+        let since = &self.waiting_since_ns;
+        let since_ns = since.load(Ordering::Relaxed);
+        now_ns.saturating_sub(since_ns) >= UNWRITTEN_NS * self.slack as u64
+            && since.compare_exchange(since_ns, u64::MAX, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     fn waits_for(&self, times: usize) -> bool {
@@ -354,6 +369,10 @@ impl Memory {
             let mut queue = self.queue.lock();
             let some = queue.len().min(UNWRITTEN_CALLERS);
             let rest = queue.len() - some;
+            if rest == 0 {
+                // Whoever is queued from now on begins to wait now.
+                self.waiting_since_ns.store(u64::MAX, Ordering::Relaxed);
+            }
             queue.split_off(rest)
         };
         self.queued.fetch_sub(taken.len(), Ordering::Relaxed);

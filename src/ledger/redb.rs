@@ -387,7 +387,7 @@ impl RedbLedger {
             let states = self.buckets.wanted(&advances);
             bucket_rows::write(&self.db, txn, &states)?;
             // What waits long enough goes along.
-            if self.memory.is_full() {
+            if self.memory.must_write(self.time.ledger_ns()) {
                 self.memory.write(&self.db, txn)?;
             }
             Ok(states)
@@ -423,7 +423,7 @@ impl Ledger for RedbLedger {
         if let Some(remembered) = remembered.filter(|_| granted > 0) {
             let paid = novel.iter().map(|at| fingerprints.get(*at as usize).copied().unwrap_or_default());
             self.memory.remember(caller, &remembered, now_ns, paid, |_| ());
-            if self.memory.is_full() {
+            if self.memory.must_write(now_ns) {
                 self.write_some_novelty()?;
             }
         }

@@ -65,7 +65,7 @@ impl RedbLedger {
         self.memory.remember(caller, remembered, now_ns, of_paid, |is_new| new.push(is_new));
         let mut new = new.into_iter();
         paid.retain(|_| new.next().unwrap_or_default());
-        if self.memory.is_full() {
+        if self.memory.must_write(now_ns) {
             self.write_some_novelty()?;
         }
         Ok(())

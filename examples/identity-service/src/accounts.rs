@@ -1,12 +1,13 @@
 //! The service's own small map: whose token, whose address, whose id. It holds no address, no hash and no token, only keyed
 //! digests of them, so that a stolen directory says as little as the index's own files do.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use redb::{Database, Error, ReadableDatabase, TableDefinition};
 use unlisted::{AccountId, CallerToken};
 
-use crate::keys::Digest;
+use crate::keys::{Digest, Keys};
 
 type Id = [u8; 16];
 /// The Matrix user that an account of the index is.
@@ -18,7 +19,10 @@ const ADDRESSES: TableDefinition<Digest, Id> = TableDefinition::new("addresses")
 const CALLERS: TableDefinition<&str, Id> = TableDefinition::new("callers");
 const CACHE_BYTES: usize = 64 << 20;
 
-pub struct Accounts(Database);
+pub struct Accounts {
+    db: Database,
+    pub keys: Keys,
+}
 
 /// What is known of an account.
 pub struct Account {
@@ -30,7 +34,7 @@ pub struct Account {
 }
 
 impl Accounts {
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path, keys: Keys) -> Result<Self, Error> {
         let db = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
         let txn = db.begin_write()?;
         txn.open_table(USERS)?;
@@ -38,34 +42,34 @@ impl Accounts {
         txn.open_table(ADDRESSES)?;
         txn.open_table(CALLERS)?;
         txn.commit()?;
-        Ok(Self(db))
+        Ok(Self { db, keys })
     }
 
     /// The account that a token is for.
     pub fn of_token(&self, token: Digest) -> Result<Option<AccountId>, Error> {
-        Ok(self.0.begin_read()?.open_table(TOKENS)?.get(token)?.map(|id| AccountId::from_bytes(id.value())))
+        Ok(self.db.begin_read()?.open_table(TOKENS)?.get(token)?.map(|id| AccountId::from_bytes(id.value())))
     }
 
     pub fn owner(&self, address: Digest) -> Result<Option<AccountId>, Error> {
-        Ok(self.0.begin_read()?.open_table(ADDRESSES)?.get(address)?.map(|id| AccountId::from_bytes(id.value())))
+        Ok(self.db.begin_read()?.open_table(ADDRESSES)?.get(address)?.map(|id| AccountId::from_bytes(id.value())))
     }
 
     /// The Matrix users that accounts are, in order.
     pub fn users(&self, ids: impl Iterator<Item = AccountId>) -> Result<Vec<Option<String>>, Error> {
-        let users = self.0.begin_read()?.open_table(USERS)?;
+        let users = self.db.begin_read()?.open_table(USERS)?;
         ids.map(|id| Ok(users.get(id.to_bytes())?.map(|mxid| mxid.value().to_owned()))).collect()
     }
 
     /// The Matrix user that a caller is. For operators.
     pub fn user_of_caller(&self, caller: CallerToken) -> Result<Option<String>, Error> {
-        let txn = self.0.begin_read()?;
+        let txn = self.db.begin_read()?;
         let Some(id) = txn.open_table(CALLERS)?.get(caller.to_string().as_str())? else { return Ok(None) };
         Ok(txn.open_table(USERS)?.get(id.value())?.map(|mxid| mxid.value().to_owned()))
     }
 
     /// Adds accounts, tokens and addresses; all, or none and `false` if an address is somebody else's.
     pub fn put(&self, accounts: &[Account]) -> Result<bool, Error> {
-        let txn = self.0.begin_write()?;
+        let txn = self.db.begin_write()?;
         {
             let (mut users, mut tokens) = (txn.open_table(USERS)?, txn.open_table(TOKENS)?);
             let (mut addresses, mut callers) = (txn.open_table(ADDRESSES)?, txn.open_table(CALLERS)?);
@@ -96,7 +100,7 @@ impl Accounts {
     }
 
     fn remove_from(&self, table: TableDefinition<'_, Digest, Id>, gone: &[Digest]) -> Result<(), Error> {
-        let txn = self.0.begin_write()?;
+        let txn = self.db.begin_write()?;
         {
             let mut rows = txn.open_table(table)?;
             for digest in gone {
@@ -108,8 +112,9 @@ impl Accounts {
 
     /// Removes accounts with all that belongs to them, by one pass.
     pub fn remove(&self, gone: &[AccountId]) -> Result<(), Error> {
-        let stays = |id: Id| !gone.contains(&AccountId::from_bytes(id));
-        let txn = self.0.begin_write()?;
+        let gone: HashSet<Id> = gone.iter().map(|id| id.to_bytes()).collect();
+        let stays = |id: Id| !gone.contains(&id);
+        let txn = self.db.begin_write()?;
         txn.open_table(USERS)?.retain(|id, _| stays(id))?;
         txn.open_table(TOKENS)?.retain(|_, id| stays(id))?;
         txn.open_table(ADDRESSES)?.retain(|_, id| stays(id))?;

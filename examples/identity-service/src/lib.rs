@@ -101,24 +101,18 @@ impl Service {
         if index.quotas() != config.quotas {
             index.set_quotas(config.quotas.clone())?;
         }
-        let accounts = Arc::new(accounts::Accounts::open(&config.dir.join("accounts.redb"))?);
-        let keys = Arc::new(keys::Keys::new(&config.secret));
-        let registry = Registry::new(index.clone(), accounts.clone(), keys.clone());
+        let keys = keys::Keys::new(&config.secret);
+        let accounts = Arc::new(accounts::Accounts::open(&config.dir.join("accounts.redb"), keys)?);
+        let registry = Registry::new(index.clone(), accounts.clone());
 
-        let lookups = matrix::Lookups {
-            discovery: index.discovery(),
-            accounts: accounts.clone(),
-            keys: keys.clone(),
-            metrics: metrics.clone(),
-        };
+        let lookups =
+            matrix::Lookups { discovery: index.discovery(), accounts: accounts.clone(), metrics: metrics.clone() };
         let users = user::Users {
             choices: registry.choices(),
             found_me: user::FoundMe::new(index.inspector()),
             accounts: accounts.clone(),
-            keys: keys.clone(),
         };
-        let operator =
-            operator::Operator { index: index.clone(), registry: registry.clone(), accounts, keys, metrics };
+        let operator = operator::Operator { index: index.clone(), registry: registry.clone(), accounts, metrics };
         let metrics = operator.metrics.clone();
         let public = with_fallbacks(matrix::router(lookups).merge(user::router(users)))
             .layer(from_fn_with_state(config.behind_proxy, session::note_origin))

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use unlisted::{Discovery, Purpose};
 
 use crate::accounts::Accounts;
-use crate::keys::{Keys, read_hash};
+use crate::keys::read_hash;
 use crate::metrics::Metrics;
 use crate::refusal::whole_ms;
 use crate::session::Claim;
@@ -23,7 +23,6 @@ use crate::{Refusal, blocking};
 pub struct Lookups {
     pub discovery: Discovery,
     pub accounts: Arc<Accounts>,
-    pub keys: Arc<Keys>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -56,13 +55,13 @@ pub fn router(lookups: Lookups) -> Router {
 
 /// Clients ask it to find out whether their token is still good.
 async fn account(State(lookups): State<Lookups>, claim: Claim) -> Result<Json<Value>, Refusal> {
-    let session = blocking(move || claim.authenticate(&lookups.accounts, &lookups.keys)).await?;
+    let session = blocking(move || claim.authenticate(&lookups.accounts)).await?;
     Ok(Json(json!({ "user_id": session.mxid })))
 }
 
 async fn hash_details(State(lookups): State<Lookups>, claim: Claim) -> Result<Json<Value>, Refusal> {
-    let details = json!({ "algorithms": ["sha256"], "lookup_pepper": lookups.keys.pepper() });
-    blocking(move || claim.authenticate(&lookups.accounts, &lookups.keys)).await?;
+    let details = json!({ "algorithms": ["sha256"], "lookup_pepper": lookups.accounts.keys.pepper() });
+    blocking(move || claim.authenticate(&lookups.accounts)).await?;
     Ok(Json(details))
 }
 
@@ -73,13 +72,13 @@ async fn lookup(State(lookups): State<Lookups>, claim: Claim, body: Bytes) -> Re
 impl Lookups {
     fn answer(&self, claim: &Claim, body: &[u8]) -> Result<Value, Refusal> {
         // Nothing is read for strangers.
-        let session = claim.authenticate(&self.accounts, &self.keys)?;
+        let session = claim.authenticate(&self.accounts)?;
         let question: Question = Refusal::parse(body)?;
         if question.algorithm != "sha256" {
             return Err(Refusal::invalid_param("the algorithms are: sha256"));
         }
-        if question.pepper != self.keys.pepper() {
-            return Err(Refusal::invalid_pepper(self.keys.pepper()));
+        if question.pepper != self.accounts.keys.pepper() {
+            return Err(Refusal::invalid_pepper(self.accounts.keys.pepper()));
         }
         let asked = question.addresses.iter().filter_map(|text| Some((text.as_str(), read_hash(text)?)));
         let (texts, hashes): (Vec<_>, Vec<_>) = asked.unzip();

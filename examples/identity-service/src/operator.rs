@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use unlisted::{Caller, Index};
 
 use crate::accounts::Accounts;
-use crate::keys::{Address, Keys};
+use crate::keys::Address;
 use crate::metrics::Metrics;
 use crate::page::{self, Search};
 use crate::registry::{NewAccount, OldAddress, Registry};
@@ -36,7 +36,6 @@ pub struct Operator {
     pub index: Index,
     pub registry: Arc<Registry>,
     pub accounts: Arc<Accounts>,
-    pub keys: Arc<Keys>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -128,6 +127,6 @@ async fn metrics(State(operator): State<Operator>) -> Result<Response, Refusal> 
 impl Operator {
     /// The caller that a Matrix user is, by its account alone.
     pub fn caller(&self, mxid: &str) -> Caller {
-        Caller::of_account(self.keys.account(mxid))
+        Caller::of_account(self.accounts.keys.account(mxid))
     }
 }

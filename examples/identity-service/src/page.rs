@@ -101,7 +101,7 @@ fn budget(page: &mut Page, operator: &Operator, search: &Search) -> Result<(), R
     if search.caller.is_empty() {
         return Ok(());
     }
-    let caller = caller_of(operator.keys.account(&search.caller), &search.caller);
+    let caller = caller_of(operator.accounts.keys.account(&search.caller), &search.caller);
     let caller = search.network()?.into_iter().fold(caller, unlisted::Caller::via);
     let rows = operator.index.budget(&caller)?.scopes.into_iter().map(|of| {
         [of.scope, of.remaining.to_string(), of.burst.to_string(), format!("{} s", of.full_in.as_secs())]
@@ -119,7 +119,7 @@ fn disclosures(page: &mut Page, operator: &Operator, search: &Search) -> Result<
         query = query.caller(&operator.caller(&search.caller));
     }
     if !search.account.is_empty() {
-        query = query.account(operator.keys.account(&search.account));
+        query = query.account(operator.accounts.keys.account(&search.account));
     }
     query = search.network()?.into_iter().fold(query, DisclosureQuery::origin);
     let mut rows = Vec::new();

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use unlisted::{AccountId, Caller, Index, OptIns, PhoneHash, UpdateBatch};
 
 use crate::accounts::{Account, Accounts};
-use crate::keys::{Address, Digest, Keys};
+use crate::keys::{Address, Digest};
 use crate::{Refusal, Session};
 
 /// An account as the host knows it. What is left out stays as it is.
@@ -38,7 +38,6 @@ pub struct OldAddress {
 pub struct Registry {
     index: Index,
     accounts: Arc<Accounts>,
-    keys: Arc<Keys>,
     /// One change at a time, so that versions and both stores are in one order.
     turn: Mutex<()>,
 }
@@ -51,10 +50,10 @@ impl Choices {
     /// Lets others find an account by one of its addresses, or no longer: holds from the next lookup on when this returns.
     pub fn set_discoverable(&self, session: &Session, address: &Address, on: bool) -> Result<(), Refusal> {
         let registry = &self.0;
-        let hash = registry.keys.hash(address)?;
+        let hash = registry.accounts.keys.hash(address)?;
         let _turn = registry.turn.lock();
         // Somebody else's address and nobody's are the same.
-        if registry.accounts.owner(registry.keys.address(&hash))? != Some(session.account) {
+        if registry.accounts.owner(registry.accounts.keys.address(&hash))? != Some(session.account) {
             return Err(Refusal::new(StatusCode::NOT_FOUND, "M_NOT_FOUND", "none of your addresses"));
         }
         registry.update(|batch, version| batch.set_opt_ins(hash, session.account, opt_ins(on), version))
@@ -62,8 +61,8 @@ impl Choices {
 }
 
 impl Registry {
-    pub fn new(index: Index, accounts: Arc<Accounts>, keys: Arc<Keys>) -> Arc<Self> {
-        Arc::new(Self { index, accounts, keys, turn: Mutex::default() })
+    pub fn new(index: Index, accounts: Arc<Accounts>) -> Arc<Self> {
+        Arc::new(Self { index, accounts, turn: Mutex::default() })
     }
 
     pub fn choices(self: &Arc<Self>) -> Choices {
@@ -92,25 +91,25 @@ impl Registry {
         if !is_mxid {
             return Err(Refusal::invalid_param("expected a Matrix user id such as @ada:example.org"));
         }
-        let id = self.keys.account(&new.mxid);
+        let id = self.accounts.keys.account(&new.mxid);
         let mut addresses = Vec::with_capacity(new.addresses.len());
         for NewAddress { address, discoverable } in &new.addresses {
-            let hash = self.keys.hash(address)?;
-            addresses.push(self.keys.address(&hash));
+            let hash = self.accounts.keys.hash(address)?;
+            addresses.push(self.accounts.keys.address(&hash));
             listings.extend(discoverable.map(|on| (hash, id, on)));
         }
         Ok(Account {
             id,
             mxid: new.mxid.clone(),
             caller: self.index.inspector().token_of(&Caller::of_account(id)),
-            token: new.token.as_deref().map(|token| self.keys.token(token)),
+            token: new.token.as_deref().map(|token| self.accounts.keys.token(token)),
             addresses,
         })
     }
 
     /// Ends sessions.
     pub fn remove_tokens(&self, tokens: &[String]) -> Result<(), Refusal> {
-        let digests: Vec<Digest> = tokens.iter().map(|token| self.keys.token(token)).collect();
+        let digests: Vec<Digest> = tokens.iter().map(|token| self.accounts.keys.token(token)).collect();
         Ok(self.accounts.remove_tokens(&digests)?)
     }
 
@@ -119,8 +118,8 @@ impl Registry {
         let _turn = self.turn.lock();
         let mut gone: Vec<(PhoneHash, AccountId, Digest)> = Vec::with_capacity(old.len());
         for OldAddress { mxid, address } in old {
-            let (hash, id) = (self.keys.hash(address)?, self.keys.account(mxid));
-            let digest = self.keys.address(&hash);
+            let (hash, id) = (self.accounts.keys.hash(address)?, self.accounts.keys.account(mxid));
+            let digest = self.accounts.keys.address(&hash);
             if self.accounts.owner(digest)? == Some(id) {
                 gone.push((hash, id, digest));
             }
@@ -132,7 +131,7 @@ impl Registry {
 
     /// Erases accounts: who was shown them, and whom they looked for. What they spent stays spent, should they come back.
     pub fn remove(&self, mxids: &[String]) -> Result<(), Refusal> {
-        let ids: Vec<_> = mxids.iter().map(|mxid| self.keys.account(mxid)).collect();
+        let ids: Vec<_> = mxids.iter().map(|mxid| self.accounts.keys.account(mxid)).collect();
         let _turn = self.turn.lock();
         self.index.erase_accounts(&ids)?;
         ids.iter().try_for_each(|id| self.index.forget_caller(&Caller::of_account(*id)))?;
@@ -141,7 +140,8 @@ impl Registry {
 
     /// Numbers that nobody has.
     pub fn set_tripwires(&self, addresses: &[Address]) -> Result<usize, Refusal> {
-        let hashes = addresses.iter().map(|address| self.keys.hash(address)).collect::<Result<Vec<_>, _>>()?;
+        let hashes =
+            addresses.iter().map(|address| self.accounts.keys.hash(address)).collect::<Result<Vec<_>, _>>()?;
         Ok(self.index.set_tripwires(hashes)?)
     }
 

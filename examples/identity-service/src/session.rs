@@ -11,7 +11,6 @@ use axum::response::Response;
 use unlisted::{AccountId, Caller, Origin};
 
 use crate::accounts::Accounts;
-use crate::keys::Keys;
 use crate::{HOMESERVER, Refusal};
 
 /// What a request says of itself: a token, not yet looked up, and the network it came from.
@@ -30,8 +29,8 @@ pub struct Session {
 }
 
 impl Claim {
-    pub fn authenticate(&self, accounts: &Accounts, keys: &Keys) -> Result<Session, Refusal> {
-        let account = accounts.of_token(keys.token(&self.token))?.ok_or_else(Refusal::unauthorized)?;
+    pub fn authenticate(&self, accounts: &Accounts) -> Result<Session, Refusal> {
+        let account = accounts.of_token(accounts.keys.token(&self.token))?.ok_or_else(Refusal::unauthorized)?;
         let mxid = accounts.users(std::iter::once(account))?.into_iter().flatten().next();
         let mxid = mxid.ok_or_else(Refusal::unauthorized)?;
         Ok(Session { account, caller: caller_of(account, &mxid).via(self.network.clone()), mxid })

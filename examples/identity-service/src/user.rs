@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use unlisted::{Caller, DisclosureQuery, Inspector};
 
 use crate::accounts::Accounts;
-use crate::keys::{Address, Keys};
+use crate::keys::Address;
 use crate::registry::Choices;
 use crate::session::{Claim, Session};
 use crate::{Refusal, blocking};
@@ -29,7 +29,6 @@ pub struct Users {
     pub choices: Choices,
     pub found_me: FoundMe,
     pub accounts: Arc<Accounts>,
-    pub keys: Arc<Keys>,
 }
 
 /// The operator's door, opened for one question only: who was shown this account?
@@ -65,7 +64,7 @@ pub fn router(users: Users) -> Router {
 
 async fn set_discoverable(State(users): State<Users>, claim: Claim, body: Bytes) -> Result<Json<Value>, Refusal> {
     let set = move || {
-        let session = claim.authenticate(&users.accounts, &users.keys)?;
+        let session = claim.authenticate(&users.accounts)?;
         let Choice { address, discoverable } = Refusal::parse(&body)?;
         users.choices.set_discoverable(&session, &address, discoverable)?;
         Ok(Json(json!({ "discoverable": discoverable })))
@@ -75,7 +74,7 @@ async fn set_discoverable(State(users): State<Users>, claim: Claim, body: Bytes)
 
 async fn found_me(State(users): State<Users>, claim: Claim) -> Result<Json<Value>, Refusal> {
     let read = move || {
-        let session = claim.authenticate(&users.accounts, &users.keys)?;
+        let session = claim.authenticate(&users.accounts)?;
         Ok(Json(json!({ "found_me": users.found_me.of(&session)? })))
     };
     blocking(read).await

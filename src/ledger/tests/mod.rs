@@ -284,6 +284,27 @@ fn an_erased_caller_pays_again_and_keeps_its_debt() {
     assert_eq!(ask(&open(), 0..200), 200);
 }
 
+/// Nobody works in the background, and few callers ask: a crash still makes nobody pay for more than the last minute again.
+#[test]
+fn what_was_paid_for_is_written_within_a_minute_of_lookups() {
+    let (dir, clock, options) = remembering();
+    let open = || RedbLedger::open(dir.path(), &options).unwrap();
+    let ledger = open();
+    assert_eq!(ask(&ledger, 0..100), 100);
+    clock.advance(Duration::from_secs(59));
+    assert_eq!(ask(&ledger, 100..101), 1);
+    clock.advance(Duration::from_secs(1));
+    let commits = ledger.commits();
+    assert_eq!(ask(&ledger, 101..102), 1);
+    assert!(ledger.commits() > commits);
+    assert_eq!(ask(&ledger, 102..110), 8);
+    // A crash: what was asked since is paid again.
+    drop(ledger);
+    let ledger = open();
+    assert_eq!(ask(&ledger, 0..102), 0);
+    assert_eq!(ask(&ledger, 102..110), 8);
+}
+
 /// A caller's memory is evicted all the time, and nothing is forgotten by that.
 #[test]
 fn a_small_memory_reads_callers_back() {
