@@ -14,10 +14,12 @@ for target, lengths in {
     "ledger_ops": [80, 160, 240, 320],
     "codec": [24, 48, 64],
     "segment_open": [64, 128, 200],
+    "segment_narrow": [20, 40, 64, 128],
     "segment_roundtrip": [100, 300, 600],
 }.items():
     for i, length in enumerate(lengths):
         data = random.Random(f"{target} {i}").randbytes(length)
+        (CORPUS / target).mkdir(exist_ok=True)
         (CORPUS / target / f"history-{i}").write_bytes(data)
 
 
@@ -27,7 +29,7 @@ def seed(target, name, *parts):
     (folder / f"seed-{name}").write_bytes(b"".join(parts))
 
 
-# The length of a block less one, whether rows are repeated, the file.
+# The length of a block less one, the longest row (2 bytes), the file.
 PLAIN = b"phone,account,opt_ins,version\n+14155550100,42,search|payments,7\n+4930123456,43,,8\n"
 HASHED = b"version,note,phone_hash,account,opt_ins\n1,x," + b"ab" * 32 + b",00000000-0000-0000-0000-00000000002a,mutual\n"
 FEED = b"op,phone,account,opt_ins,version\r\nput,+14155550100,1,search,1\r\nremove,+14155550100,1,,2\r\nset-opt-ins,+14155550100,1,host-1,3"
@@ -35,9 +37,9 @@ QUOTED = b'"phone","account","opt_ins","version"\n"+1 415 555 0100","1","sea""rc
 MARKED = b'\xef\xbb\xbf"phone\n",b\n\xef\xbb\xbf1,2\n'
 for name, file in {"plain": PLAIN, "hashed": HASHED, "feed": FEED, "quoted": QUOTED, "marked": MARKED}.items():
     for block in [0, 6, 255]:
-        seed("csv_import", f"{name}-{block}", bytes([block, 0]), file)
-seed("csv_import", "long", bytes([40, 255]), PLAIN)
-seed("csv_import", "endless", bytes([40, 255]), b'a,b\n1,"2,3\n')
+        seed("csv_import", f"{name}-{block}", bytes([block, 255, 255]), file)
+seed("csv_import", "long", bytes([4, 30, 0]), PLAIN)
+seed("csv_import", "endless", bytes([4, 9, 0]), b'a,b\n1,"2,3\n,,,,,,,,,,')
 
 # A row of each kind, as docs/FORMAT.md has them: those of index.redb, then those of ledger.redb.
 ID = bytes(range(16))

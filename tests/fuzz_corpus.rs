@@ -41,7 +41,18 @@ macro_rules! replay {
     };
 }
 
-replay!(codec, csv_import, disclosure_log, e164, index_ops, ledger_ops, rows, segment_open, segment_roundtrip,);
+replay!(
+    codec,
+    csv_import,
+    disclosure_log,
+    e164,
+    index_ops,
+    ledger_ops,
+    rows,
+    segment_narrow,
+    segment_open,
+    segment_roundtrip,
+);
 
 #[test]
 fn every_target_is_replayed() {

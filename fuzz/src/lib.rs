@@ -18,7 +18,7 @@ pub use csv::csv_import;
 pub use index::index_ops;
 pub use ledger::ledger_ops;
 pub use rows::{disclosure_log, rows};
-pub use segment::{segment_open, segment_roundtrip};
+pub use segment::{segment_narrow, segment_open, segment_roundtrip};
 
 /// Any text is a number or an error, and a number is what its own text reads as.
 pub fn e164(data: &[u8]) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use redb::WriteTransaction;
+use redb::{ReadTransaction, WriteTransaction};
 
 use super::activity::{Activity, ActivityOptions};
 use super::bucket_rows::BucketState;
@@ -337,6 +337,17 @@ impl RedbLedger {
         Ok(grant)
     }
 
+    /// Refuses a bucket of a policy that was never set: a charge would wait for that policy for ever.
+    fn check_policy_of(&self, txn: &ReadTransaction, bucket: &BucketState) -> Result<()> {
+        let is_known = bucket.version <= self.quotas.load().version;
+        // Or it came just now.
+        if is_known || bucket.version <= state::read(&self.db, txn)?.policy_version {
+            return Ok(());
+        }
+        let reason = "it is of a policy that was never set";
+        Err(Error::DamagedRow { path: self.path().to_owned(), table: bucket_rows::NAME, reason })
+    }
+
     /// Reads what the file says of scopes that are not in memory.
     pub(super) fn load(&self, scopes: &[Scope<'_>], mut missing: Loaded) -> Result<Loaded> {
         let wanted: Vec<usize> = missing.missing().collect();
@@ -354,6 +365,7 @@ impl RedbLedger {
             let mut found = Vec::with_capacity(known.len());
             bucket_rows::read(&self.db, txn, known.into_iter(), |at, state| found.push((at, state)))?;
             for (at, state) in found {
+                self.check_policy_of(txn, &state)?;
                 let standing = match has_standings {
                     true => standing::read(&self.db, txn, state.id)?,
                     false => Standing::default(),

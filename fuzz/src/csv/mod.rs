@@ -13,7 +13,7 @@ mod numbers;
 use ::csv::ByteRecord;
 use unlisted::{AccountId, PhoneHash};
 
-use self::csv_blocks::{Blocks, MAX_ROW_LEN};
+use self::csv_blocks::Blocks;
 use self::csv_rows::{Columns, Op};
 use self::error::CliError;
 use self::numbers::Numbers;
@@ -24,26 +24,18 @@ const NAME: &str = "fuzz";
 /// Cuts a file at places that the input names, and holds its rows to those of the crate `csv`.
 pub fn csv_import(data: &[u8]) {
     let mut input = Input::new(data);
-    let block_len = 1 + usize::from(input.u8());
-    let long = input.u8();
-    let mut file = input.rest().to_vec();
-    if long == 0xff {
-        // A row of any length: what follows the first line again and again.
-        let line = file.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let rest = file[line..].to_vec();
-        while !rest.is_empty() && file.len() <= MAX_ROW_LEN + block_len {
-            file.extend_from_slice(&rest);
-        }
-    }
-    let whole = whole(&file);
-    let (cut, ended) = cut(&file, if long == 0xff { 1 << 16 } else { block_len });
+    let (block_len, max_row_len) = (1 + usize::from(input.u8()), usize::from(input.u16()));
+    let file = input.rest();
+    let whole = whole(file);
+    let blocks = || Blocks::with_limits(file, NAME.to_owned(), block_len, max_row_len);
+    let (cut, ended) = cut(blocks());
     assert_eq!(cut, whole[..cut.len()], "a file in blocks has other rows");
     match ended {
         Ok(()) => assert_eq!(cut.len(), whole.len(), "a file in blocks has fewer rows"),
         Err(CliError::RowTooLong { limit, .. }) => assert!(file.len() > limit),
         Err(error) => panic!("a file in memory can be read: {error:?}"),
     }
-    read_columns(&file, &whole);
+    read_columns(blocks(), &whole);
 }
 
 /// A row's line and fields.
@@ -73,8 +65,7 @@ fn whole(file: &[u8]) -> Vec<Row> {
     rows
 }
 
-fn cut(file: &[u8], block_len: usize) -> (Vec<Row>, Result<(), CliError>) {
-    let mut blocks = Blocks::with_block_len(file, NAME.to_owned(), block_len);
+fn cut(mut blocks: Blocks<&[u8]>) -> (Vec<Row>, Result<(), CliError>) {
     let mut rows = Vec::new();
     loop {
         match blocks.next_block() {
@@ -92,8 +83,7 @@ fn cut(file: &[u8], block_len: usize) -> (Vec<Row>, Result<(), CliError>) {
 }
 
 /// The first row as the names of columns, and all others as listings and as changes.
-fn read_columns(file: &[u8], whole: &[Row]) {
-    let mut blocks = Blocks::new(file, NAME.to_owned());
+fn read_columns(mut blocks: Blocks<&[u8]>, whole: &[Row]) {
     let header = match blocks.header() {
         Ok(header) => header,
         Err(CliError::EmptyCsv { .. }) => return,

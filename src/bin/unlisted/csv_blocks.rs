@@ -32,6 +32,7 @@ pub struct Blocks<R> {
     input: R,
     name: String,
     block_len: usize,
+    max_row_len: usize,
     /// What was read and not handed out yet.
     rest: Vec<u8>,
     /// How much of `rest` the cutter has seen, and in which state it left it.
@@ -56,15 +57,17 @@ enum Place {
 
 impl<R: Read> Blocks<R> {
     pub fn new(input: R, name: String) -> Self {
-        Self::with_block_len(input, name, BLOCK_LEN)
+        Self::with_limits(input, name, BLOCK_LEN, MAX_ROW_LEN)
     }
 
-    /// Reads `block_len` bytes at a time, so that blocks have about as many.
-    pub fn with_block_len(input: R, name: String, block_len: usize) -> Self {
+    /// Reads `block_len` bytes at a time, so that blocks have about as many, and takes rows of `max_row_len` bytes and somewhat
+    /// more.
+    pub fn with_limits(input: R, name: String, block_len: usize, max_row_len: usize) -> Self {
         Self {
             input,
             name,
             block_len: block_len.max(BYTE_ORDER_MARK.len()),
+            max_row_len,
             rest: Vec::new(),
             scanned: 0,
             place: Place::FieldStart,
@@ -116,8 +119,9 @@ impl<R: Read> Blocks<R> {
             if cut > 0 || self.ended {
                 return Ok(if cut > 0 { cut } else { self.rest.len() });
             }
-            if self.rest.len() > MAX_ROW_LEN {
-                return Err(CliError::RowTooLong { name: self.name.clone(), line: self.line, limit: MAX_ROW_LEN });
+            if self.rest.len() > self.max_row_len {
+                let (name, line, limit) = (self.name.clone(), self.line, self.max_row_len);
+                return Err(CliError::RowTooLong { name, line, limit });
             }
             let wanted = self.block_len as u64;
             let read = self.input.by_ref().take(wanted).read_to_end(&mut self.rest);
@@ -309,7 +313,7 @@ mod tests {
     fn a_byte_order_mark_is_one_at_the_beginning_of_the_file_alone() {
         let text = "\u{feff}a\n\u{feff}b\n\u{feff}c\n";
         for block_len in [1, 5, 100] {
-            let mut blocks = Blocks::with_block_len(text.as_bytes(), "test".to_owned(), block_len);
+            let mut blocks = Blocks::with_limits(text.as_bytes(), "test".to_owned(), block_len, MAX_ROW_LEN);
             let mut fields = Vec::new();
             while let Some(block) = blocks.next_block().unwrap() {
                 let noted = block.rows(|record, _| {
