@@ -23,14 +23,16 @@ fn share(row: &Value, field: &str) -> f64 {
     row[field].as_f64().unwrap_or_else(|| panic!("{field} of {row}"))
 }
 
-/// One network of fifty accounts, few numbers and few users.
-const SMALL: [&str; 6] = ["--scale", "200", "--sample", "20000", "--users", "30"];
+/// Few accounts, numbers and users.
+const SMALL: [&str; 6] = ["--scale", "1000", "--sample", "20000", "--users", "30"];
 
 #[test]
 fn the_crowd_of_2019_gets_less_than_a_hundredth_under_messenger_and_users_notice_nothing() {
     let world = World::bare();
     let protections = ["--protection", "none", "--protection", "signal", "--protection", "messenger"];
-    let args = [&["twitter-2019"], &SMALL[..2], &["--sample", "500000", "--users", "90"], &protections].concat();
+    // One network of fifty accounts.
+    let args =
+        [&["twitter-2019", "--scale", "200", "--sample", "500000", "--users", "90"][..], &protections].concat();
     let rows = replay(&world, &args);
     let [none, signal, messenger] = ["none", "signal", "messenger"].map(|name| &rows[name]);
     assert_eq!((count(none, "asked"), count(none, "answered")), (2_000_000_000, 2_000_000_000));
@@ -53,7 +55,7 @@ fn the_same_seed_gives_the_same_bytes() {
     let world = World::bare();
     let run = |seed: &str| {
         let args =
-            ["replay", "twitter-2019", "--protection", "none", "--protection", "strict", "--json", "--seed", seed];
+            ["replay", "fresh-crowd", "--protection", "none", "--protection", "strict", "--json", "--seed", seed];
         world.ok(&[&args[..], &SMALL].concat())
     };
     let first = run("7");
