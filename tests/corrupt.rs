@@ -153,7 +153,7 @@ fn damaged_and_cut_databases_give_an_error_or_the_right_answer() {
         let both = ["index.redb", "ledger.redb"].map(|name| (name, fs::read(dir.path().join(name)).unwrap()));
         let good = fs::read(&path).unwrap();
         // The header densely, then one byte in each stretch, then lengths.
-        let flips = (0..320).step_by(7).chain((320..good.len()).step_by(487));
+        let flips = (0..320).step_by(7).chain((320..good.len()).step_by(1_487));
         let damaged = flips.map(|at| {
             let mut bad = good.clone();
             bad[at] ^= 1 << (at % 8);

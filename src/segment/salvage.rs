@@ -143,7 +143,7 @@ mod tests {
             let image = build(&input);
             let (_, layout) = Header::decode(&image).unwrap();
             let pages = (layout.sums_at - PAGE_LEN) / PAGE_LEN;
-            let step = (pages / 40).max(1);
+            let step = (pages / 15).max(1);
             let mut partly = 0;
             for page in (0..pages).step_by(step).chain([pages - 1]) {
                 let mut bad = image.clone();
