@@ -30,7 +30,7 @@
 //!
 //! The layers, lowest first; a module imports only from its own layer's named peers or from below:
 //! 0 `words`, `phone` · 1 `filter`, `segment`, `overlay`, `quota`, `novelty`, `activity` (pure) · 2 `disk`, `database`, `store`,
-//! `ledger`, `disclosures` (durable) · 3 `index` (the paths). `docs/ARCHITECTURE.md` says why.
+//! `ledger`, `disclosures`, `fleet` (durable) · 3 `index` (the paths). `docs/ARCHITECTURE.md` says why.
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -40,6 +40,8 @@ mod database;
 mod disclosures;
 mod disk;
 mod filter;
+#[cfg(feature = "valkey")]
+mod fleet;
 mod index;
 mod ledger;
 mod novelty;
@@ -53,6 +55,8 @@ mod words;
 
 pub use activity::{TopBy, TripwireOdds};
 pub use disclosures::DisclosureSync;
+#[cfg(feature = "valkey")]
+pub use fleet::{Degraded, FleetHealth, FleetOptions};
 pub use index::{
     BackupMode, BackupReport, Budget, CallerSignals, CallerToken, CompactionReport, Disclosure, DisclosureQuery,
     Disclosures, Discovery, EraseReport, Event, Exposure, FoldReport, Held, HeldByCaller, HeldRows,
@@ -69,6 +73,8 @@ pub use words::{
     QuotaOverride, QuotaPolicy, Result, Secret, SecretError, Suspension, SystemClock, TripwireAction,
     TripwirePolicy, UnknownMode, UnknownPurpose, Version, VersionError,
 };
+#[cfg(feature = "valkey")]
+pub use words::FleetError;
 
 /// What benchmarks and fuzz targets of this crate reach past the public interface. No promise holds for it.
 #[cfg(feature = "internals")]

@@ -27,6 +27,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The ledger of the fleet gave nothing.
+    #[cfg(feature = "valkey")]
+    #[error("the fleet: {0}")]
+    Fleet(#[from] super::FleetError),
     /// The directory holds no index, and none was to be created.
     #[error("{} holds no index: create one first", dir.display())]
     NotAnIndex {

@@ -4,6 +4,8 @@ mod account;
 mod caller;
 mod clock;
 mod error;
+#[cfg(feature = "valkey")]
+mod fleet_error;
 mod key;
 mod listing;
 mod mode;
@@ -21,6 +23,8 @@ pub(crate) use caller::check_kind;
 pub use caller::{Caller, Origin, OriginError};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Damage, Error, Result};
+#[cfg(feature = "valkey")]
+pub use fleet_error::FleetError;
 #[cfg(feature = "internals")]
 pub(crate) use key::CallerKeys;
 pub(crate) use key::{Key, KeyRing};
