@@ -172,20 +172,23 @@ local function forget(keys, args)
 end
 
 -- KEYS: control, standings, changes. ARGV: fleet, version, scope's identity, row, or nothing: it is ordinary again. What an
--- operator decided about one scope, and word of it to every node. A row begins with the server's time.
+-- operator decided about one scope, and word of it to every node. A row begins with the server's time. Returns 1 if there
+-- was a row.
 local function decide(keys, args)
   local refused = refusal(keys[1], args[1], tonumber(args[2]))
   if refused then
     return refused
   end
   local row = ''
+  local existed = redis.call('HEXISTS', keys[2], args[3])
   if args[4] ~= '' then
     row = string.format('%.0f ', now_us()) .. args[4]
     redis.call('HSET', keys[2], args[3], row)
   else
     redis.call('HDEL', keys[2], args[3])
   end
-  return redis.call('XADD', keys[3], 'MAXLEN', '~', CHANGES, '*', 'kind', 'standing', 'id', args[3], 'row', row)
+  redis.call('XADD', keys[3], 'MAXLEN', '~', CHANGES, '*', 'kind', 'standing', 'id', args[3], 'row', row)
+  return existed
 end
 
 -- KEYS: control, changes. ARGV: fleet, kind, id. Word of something that every node has to do.
@@ -194,7 +197,8 @@ local function tell(keys, args)
   if found ~= args[1] then
     return redis.error_reply(found and 'FOREIGN ' .. found or 'EMPTIED no mark of a fleet')
   end
-  return redis.call('XADD', keys[2], 'MAXLEN', '~', CHANGES, '*', 'kind', args[2], 'id', args[3])
+  redis.call('XADD', keys[2], 'MAXLEN', '~', CHANGES, '*', 'kind', args[2], 'id', args[3])
+  return 1
 end
 
 -- KEYS: control, changes. ARGV: fleet, version before, quotas, 1 if everything that could be asked is taken. Returns the new

@@ -18,10 +18,10 @@ impl FleetLedger {
     }
 
     pub(crate) fn reinstate(&self, local: &RedbLedger, scope: Scope<'_>) -> Result<bool> {
-        // What others decided just now counts too.
-        self.follow(local)?;
-        self.calls.decide(RowId { id: scope.id, kind: Kind::Suspension }, scope.kind.name(), None)?;
-        local.reinstate(scope)
+        let row = RowId { id: scope.id, kind: Kind::Suspension };
+        let was_suspended = self.calls.decide(row, scope.kind.name(), None)?;
+        local.reinstate(scope)?;
+        Ok(was_suspended)
     }
 
     pub(crate) fn set_override(

@@ -128,13 +128,14 @@ impl Calls {
         }
     }
 
-    /// Decides something about a scope, for all nodes. Durable when it returns.
+    /// Decides something about a scope, for all nodes; false if nothing of the kind was decided before. Durable when it
+    /// returns.
     pub(super) fn decide(
         &self,
         row: RowId,
         scope: &str,
         decision: Option<&Decision>,
-    ) -> Result<(), FleetError> {
+    ) -> Result<bool, FleetError> {
         let mut call = self.function("decide", 3);
         call.arg(self.key("record")).arg(self.key("standings")).arg(self.key("changes"));
         call.arg(&self.fleet).arg(self.terms().version).arg(row.to_text());
@@ -146,7 +147,7 @@ impl Calls {
     pub(super) fn tell_forget(&self, id: ScopeId) -> Result<(), FleetError> {
         let mut call = self.function("tell", 2);
         call.arg(self.key("record")).arg(self.key("changes")).arg(&self.fleet).arg("forget").arg(hex::encode(id));
-        self.control(call)
+        self.control(call).map(drop)
     }
 
     /// Replaces the quotas, or keeps them and takes everything that could be asked; returns their version.
@@ -195,10 +196,11 @@ impl Calls {
         Ok(version)
     }
 
-    fn control(&self, call: redis::Cmd) -> Result<(), FleetError> {
+    fn control(&self, call: redis::Cmd) -> Result<bool, FleetError> {
         let mut values = self.write(Self::slot(), call, true)?;
-        let _place = values.next();
-        self.check_durable(values.next())
+        let found = answers::number("decision", values.next().unwrap_or_default())?;
+        self.check_durable(values.next())?;
+        Ok(found > 0)
     }
 
     /// Makes the fleet: a mark in every slot, and the record last, so that a fleet with a record is whole. What is there of
