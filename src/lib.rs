@@ -55,7 +55,7 @@ pub use activity::{TopBy, TripwireOdds};
 pub use disclosures::DisclosureSync;
 pub use index::{
     BackupMode, BackupReport, Budget, CallerSignals, CallerToken, CompactionReport, Disclosure, DisclosureQuery,
-    Disclosures, Discovery, EraseReport, Event, Exposure, FoldReport, Held, HeldByCaller, HeldRows,
+    Disclosures, Discovery, EraseReport, Event, Exposure, FeedMoment, FoldReport, Held, HeldByCaller, HeldRows,
     ImportProgress, ImportReport, Importer, Index, Inspector, LookupOptions, Match, Memory, NumberState, Options,
     RangeOutcome, RepairReport, RepairedRange, Reply, ScopeBudget, SignalQuery, Standing, Stats, Subject,
     TopCaller, TopCallers, TopQuery, UpdateBatch, UpdateReport, VacuumReport, VerifyDepth, VerifyReport,

@@ -22,7 +22,8 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::EmptyCaller`], [`Error::CallerIdTooLong`], [`Error::TooManyOrigins`], [`Error::TooManyOwnNumbers`],
-    /// [`Error::BatchTooLarge`] before anything is charged. [`Error::Database`] or [`Error::Poisoned`] if the ledger cannot commit,
+    /// [`Error::BatchTooLarge`], [`Error::Lagging`] before anything is charged. [`Error::Lagging`] also if the index fell behind
+    /// while the lookup was being charged; [`Error::Database`] or [`Error::Poisoned`] if the ledger cannot commit,
     /// [`Error::Io`] or [`Error::Poisoned`] if the disclosure cannot be recorded, and [`Error::Damaged`] if a
     /// segment is: nothing is revealed then, and what was charged stays charged.
     pub fn lookup(&self, caller: &Caller, purpose: Purpose, hashes: &[PhoneHash]) -> Result<Reply> {
@@ -41,6 +42,7 @@ impl Inner {
         check(caller, hashes.len(), self.options.max_batch)?;
         let mode = self.options.mode_of(purpose, options)?;
         self.disclosures.check()?;
+        self.check_lag()?;
         let mut keys = Vec::with_capacity(hashes.len());
         self.ring.keys_of(hashes.iter(), &mut keys);
         let batch = Distinct::of(keys);
@@ -60,6 +62,8 @@ impl Inner {
             DisclosureMode::Linked => self.find_some(caller, purpose, &batch, batch.all_but(&verdict.deferred))?,
             _ => self.find_some(caller, purpose, &batch, verdict.charged.iter().copied())?,
         };
+        // A charge waits for a disk, or for a network, and a process may be stopped anywhere.
+        self.check_lag()?;
         let tripwires = self.take_tripwires(&batch.keys, &verdict.charged, &mut found)?;
         if mode != DisclosureMode::CountOnly {
             self.disclose(&scopes, purpose, &found)?;

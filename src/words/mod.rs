@@ -3,6 +3,7 @@
 mod account;
 mod caller;
 mod clock;
+mod damage;
 mod error;
 mod key;
 mod listing;
@@ -20,7 +21,8 @@ pub use account::{AccountId, ParseAccountError};
 pub(crate) use caller::check_kind;
 pub use caller::{Caller, Origin, OriginError};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use error::{Damage, Error, Result};
+pub use damage::Damage;
+pub use error::{Error, Result};
 #[cfg(feature = "internals")]
 pub(crate) use key::CallerKeys;
 pub(crate) use key::{Key, KeyRing};
