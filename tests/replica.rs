@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -149,6 +149,38 @@ fn the_limit_is_checked_and_without_one_nothing_is_refused() {
     assert_eq!(index.lag(), Some(1_000 * LIMIT));
     assert_eq!(common::ask(&index, Purpose::Search, &listed()).len(), 20);
     index.health().unwrap();
+}
+
+/// The host's callback runs in the thread of a lookup, after its charge: as if the charge had taken that long.
+#[test]
+fn what_falls_behind_while_it_is_charged_is_refused_and_stays_charged() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), common::clock());
+    let during = Arc::new(Mutex::new(None::<Box<dyn FnMut() + Send>>));
+    let called = during.clone();
+    let options = options(&clock)
+        .quotas(QuotaPolicy::of_caller(Quota::per_hour(10, 1).unwrap()))
+        .on_event(move |_| called.lock().unwrap().iter_mut().for_each(|during| during()));
+    let index = Index::open(dir.path(), options).unwrap();
+    fill(&index);
+    index.followed_until(index.feed_moment()).unwrap();
+    let ask = |who: &str| outcome(index.lookup(&Caller::new(who), Purpose::Search, &listed()));
+    let left = |who: &str| index.budget(&Caller::new(who)).unwrap().remaining;
+
+    let time = clock.clone();
+    *during.lock().unwrap() = Some(Box::new(move || time.advance(LIMIT + TICK)));
+    assert_eq!((ask("ada"), left("ada")), (Err(Some(LIMIT + TICK)), 0));
+    assert_eq!(index.inspector().disclosures(&DisclosureQuery::default()).unwrap().count(), 0);
+
+    // It caught up while the lookup waited, and the lookup sees what it caught up with.
+    index.followed_until(index.feed_moment()).unwrap();
+    let (time, node) = (clock.clone(), index.clone());
+    *during.lock().unwrap() = Some(Box::new(move || {
+        time.advance(LIMIT + TICK);
+        node.set_opt_ins(common::number(0), AccountId::from(0), OptIns::empty(), 2).unwrap();
+        node.followed_until(node.feed_moment()).unwrap();
+    }));
+    assert_eq!((ask("bob"), left("bob")), (Ok(9), 0));
+    *during.lock().unwrap() = None;
 }
 
 /// What happens to a feed and to the node that follows it.

@@ -46,6 +46,15 @@ impl FeedMoment {
             (self.monotonic_ns.saturating_sub(age_ns), self.wall_ns.saturating_sub(age_ns));
         Self { opening: self.opening, monotonic_ns, wall_ns }
     }
+
+    /// The longer of what both clocks say. The monotonic clock may stand still while a machine sleeps, or is a copy of one
+    /// that did; the wall clock may be set back. Neither makes an age shorter than the other knows it to be.
+    fn age_at(&self, now: &Self) -> Duration {
+        let monotonic_ns = now.monotonic_ns.saturating_sub(self.monotonic_ns);
+        let wall_ns = now.wall_ns.saturating_sub(self.wall_ns);
+        // More than a Duration of u64 nanoseconds is 584 years.
+        Duration::from_nanos(u64::try_from(monotonic_ns.max(wall_ns).max(0)).unwrap_or(u64::MAX))
+    }
 }
 
 /// What was reported to an open index. It is kept in memory only: what was so before a restart says nothing of now.
@@ -83,19 +92,9 @@ impl Followed {
         Ok(())
     }
 
-    /// The longer of what both clocks say. The monotonic clock may stand still while a machine sleeps, or is a copy of one
-    /// that did; the wall clock may be set back. Neither makes the lag shorter than the other knows it to be.
     fn lag(&self, clock: &dyn Clock) -> Option<Duration> {
-        let until = self.until.load();
-        let until = until.as_ref()?;
-        let now = self.now(clock);
-        let lag_ns = now
-            .monotonic_ns
-            .saturating_sub(until.monotonic_ns)
-            .max(now.wall_ns.saturating_sub(until.wall_ns))
-            .max(0);
-        // More than a Duration of u64 nanoseconds is 584 years.
-        Some(Duration::from_nanos(u64::try_from(lag_ns).unwrap_or(u64::MAX)))
+        let until = self.until.load_full()?;
+        Some(until.age_at(&self.now(clock)))
     }
 }
 
@@ -149,10 +148,16 @@ impl Index {
 }
 
 impl Inner {
-    /// Refuses if the index is further behind the host's feed than it may be, or if nobody said how far it is.
-    pub(super) fn check_lag(&self) -> Result<()> {
+    /// What the index is known to hold, if that matters here: whatever is read after this call is not older.
+    pub(super) fn known_until(&self) -> Option<Arc<FeedMoment>> {
+        self.options.max_lag.and_then(|_| self.followed.until.load_full())
+    }
+
+    /// Refuses if what was read when this was known is further behind the host's feed now than it may be, or if nothing was
+    /// known.
+    pub(super) fn check_lag(&self, known: Option<&FeedMoment>) -> Result<()> {
         let Some(limit) = self.options.max_lag else { return Ok(()) };
-        let found = self.followed.lag(&*self.clock);
+        let found = known.map(|known| known.age_at(&self.followed.now(&*self.clock)));
         if found.is_some_and(|lag| lag <= limit) { Ok(()) } else { Err(Error::Lagging { found, limit }) }
     }
 }

@@ -138,7 +138,7 @@ impl Index {
         self.inner.disclosures.check()?;
         self.inner.ledger.check_poison()?;
         self.inner.writer.lock().check()?;
-        self.inner.check_lag()
+        self.inner.check_lag(self.inner.known_until().as_deref())
     }
 }
 

@@ -86,11 +86,6 @@ pub struct Node {
 
 impl Node {
     pub fn start(valkey: &Valkey, name: &str, more: &[&str]) -> Self {
-        Self::try_start(valkey, name, more).unwrap_or_else(|(_, log)| panic!("{name} ended:\n{log}"))
-    }
-
-    /// A node that serves, or how it ended and its log.
-    pub fn try_start(valkey: &Valkey, name: &str, more: &[&str]) -> Result<Self, (ExitStatus, String)> {
         let dir = valkey.home.path().join(name);
         let mut child = Command::new(env!("CARGO_BIN_EXE_fleet"))
             .args(["node", "--name", name, "--feed", &valkey.servers.join(",")])
@@ -113,13 +108,8 @@ impl Node {
                 *kept.lock().unwrap() += &(line + "\n");
             }
         });
-        match served.recv_timeout(PATIENCE) {
-            Ok(address) => Ok(Self { child, address, dir, name: name.to_owned(), log }),
-            Err(_) => {
-                let status = child.wait().unwrap();
-                Err((status, log.lock().unwrap().clone()))
-            }
-        }
+        let Ok(address) = served.recv_timeout(PATIENCE) else { panic!("{name} ended:\n{}", log.lock().unwrap()) };
+        Self { child, address, dir, name: name.to_owned(), log }
     }
 
     /// How it ended by itself, and its log.
