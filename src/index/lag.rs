@@ -86,7 +86,7 @@ impl Followed {
             return Err(Error::ForeignMoment);
         }
         self.until.rcu(|until| match until {
-            Some(until) if until.monotonic_ns >= moment.monotonic_ns => Some(until.clone()),
+            Some(until) if until.monotonic_ns > moment.monotonic_ns => Some(until.clone()),
             _ => Some(Arc::new(moment)),
         });
         Ok(())

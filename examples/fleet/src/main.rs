@@ -67,7 +67,7 @@ struct NodeArgs {
 /// A version that is not given is now, in milliseconds: enough for one publisher.
 #[derive(Subcommand)]
 enum ChangeArgs {
-    /// What an account agrees to be found for by a number: contact_sync|search, or '' for nothing.
+    /// What an account agrees to be found for by a number: contact-sync|search, or '' for nothing.
     Set { number: String, account: AccountId, opt_ins: String, version: Option<u64> },
     /// The account no longer has the number.
     Remove { number: String, account: AccountId, version: Option<u64> },

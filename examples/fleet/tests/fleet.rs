@@ -26,7 +26,7 @@ fn a_fleet_follows_one_feed() {
     a_node_that_was_stopped_refuses_before_it_catches_up(&mut host, &mut feed, &nodes);
     a_feed_that_is_cut_off_makes_nodes_refuse(&valkey, &mut host, &mut feed, &nodes);
     nodes.extend(a_node_begins_with_a_backup(&valkey, &mut host, &mut feed, &nodes));
-    an_entry_that_cannot_be_read_ends_nodes(&valkey, &mut host, nodes);
+    an_entry_that_cannot_be_read_ends_nodes(&valkey, nodes);
 }
 
 fn without_a_feed_a_node_ends(valkey: &Valkey) {
@@ -104,7 +104,12 @@ fn an_opt_out_reaches_every_node(host: &mut Host, feed: &mut Feed, nodes: &[Node
         host.set(feed, PHONE, SUBJECT, OptIns::empty());
         let published = Instant::now();
         for node in nodes {
-            node.wait_for("the opt-out", |node| !shows(&node.lookup(&[number(PHONE)], "search")));
+            node.wait_for("the opt-out", |node| {
+                let sent = published.elapsed();
+                let shown = shows(&node.lookup(&[number(PHONE)], "search"));
+                assert!(!shown || sent <= MAX_LAG, "{} shows it after {sent:?}", node.name);
+                !shown
+            });
             times.push(published.elapsed());
         }
         for node in nodes {
@@ -114,7 +119,6 @@ fn an_opt_out_reaches_every_node(host: &mut Host, feed: &mut Feed, nodes: &[Node
     }
     times.sort_unstable();
     let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
-    assert!(longest <= MAX_LAG, "{longest:?}");
     println!(
         "opt-outs: {} seen by a node, median {median:?}, longest {longest:?}; {asked} asked again",
         times.len()
@@ -234,13 +238,12 @@ fn a_node_begins_with_a_backup(valkey: &Valkey, host: &mut Host, feed: &mut Feed
     vec![fourth, fifth]
 }
 
-fn an_entry_that_cannot_be_read_ends_nodes(valkey: &Valkey, host: &mut Host, nodes: Vec<Node>) {
+fn an_entry_that_cannot_be_read_ends_nodes(valkey: &Valkey, nodes: Vec<Node>) {
     let (_, mut connection) = valkey.primary();
     let add = redis::cmd("XADD").arg("{feed}:entries").arg("*").arg("change").arg("opt-everybody-in").to_owned();
     let id: String = add.query(&mut connection).unwrap();
     let count = nodes.len();
     for node in nodes {
-        assert_eq!(node.position(), host.last_id);
         let (status, log) = node.wait();
         assert!(!status.success() && log.contains(&id), "{log}");
     }

@@ -302,7 +302,7 @@ impl Host {
     pub fn compare(&self, nodes: &[&Node]) -> usize {
         let numbers: Vec<String> = (0..NUMBERS).map(number).collect();
         let mut compared = 0;
-        for (purpose, bit) in [("search", OptIns::SEARCH), ("contact_sync", OptIns::CONTACT_SYNC)] {
+        for (purpose, bit) in [("search", OptIns::SEARCH), ("contact-sync", OptIns::CONTACT_SYNC)] {
             let shown = self.listings.iter().filter(|(_, opt_ins)| opt_ins.contains(bit));
             let expected = shown.map(|((i, account), _)| (number(*i), AccountId::from(*account).to_string()));
             let expected = Answer::Found(expected.collect());
