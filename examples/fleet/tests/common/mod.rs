@@ -20,13 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster of three primaries with a replica each, started and stopped by the script beside the package.
 pub struct Valkey {
-    pub home: tempfile::TempDir,
+    pub home: PathBuf,
     pub servers: Vec<String>,
 }
 
 impl Valkey {
     pub fn start() -> Self {
-        let home = tempfile::tempdir().unwrap();
+        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fleet-{}", std::process::id()));
+        std::fs::create_dir_all(&home).unwrap();
         let mut valkey = Self { home, servers: Vec::new() };
         let printed = valkey.script("start", &["--port", "0"]);
         valkey.servers = printed.trim().split(',').map(str::to_owned).collect();
@@ -35,7 +36,7 @@ impl Valkey {
 
     pub fn script(&self, command: &str, more: &[&str]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster");
-        let dir = self.home.path().join("valkey");
+        let dir = self.home.join("valkey");
         let ended =
             Command::new(script).arg(command).arg(dir).args(more).stderr(Stdio::inherit()).output().unwrap();
         assert!(ended.status.success(), "cluster {command}");
@@ -65,6 +66,7 @@ impl Valkey {
 impl Drop for Valkey {
     fn drop(&mut self) {
         self.script("stop", &["--remove"]);
+        std::fs::remove_dir_all(&self.home).unwrap_or_default();
     }
 }
 
@@ -86,7 +88,7 @@ pub struct Node {
 
 impl Node {
     pub fn start(valkey: &Valkey, name: &str, more: &[&str]) -> Self {
-        let dir = valkey.home.path().join(name);
+        let dir = valkey.home.join(name);
         let mut child = Command::new(env!("CARGO_BIN_EXE_fleet"))
             .args(["node", "--name", name, "--feed", &valkey.servers.join(",")])
             .args(["--max-lag-ms", &MAX_LAG.as_millis().to_string(), "--poll-ms", "50"])
