@@ -42,6 +42,10 @@ peers-check:
     cargo clippy --manifest-path benches/peers/Cargo.toml --all-targets -- -D warnings
     cargo test --manifest-path benches/peers/Cargo.toml
 
+# Three nodes on a Valkey cluster: `just fleet start target/fleet`, `status`, `add`, `stop`. examples/fleet/README.md.
+fleet *args:
+    examples/fleet/run {{args}}
+
 # The discovery service's demonstration: examples/identity-service/README.md.
 identity-service *args:
     cargo run --manifest-path examples/identity-service/Cargo.toml -- {{args}}

@@ -59,7 +59,7 @@ pub use disclosures::DisclosureSync;
 pub use fleet::{Degraded, FleetHealth, FleetOptions};
 pub use index::{
     BackupMode, BackupReport, Budget, CallerSignals, CallerToken, CompactionReport, Disclosure, DisclosureQuery,
-    Disclosures, Discovery, EraseReport, Event, Exposure, FoldReport, Held, HeldByCaller, HeldRows,
+    Disclosures, Discovery, EraseReport, Event, Exposure, FeedMoment, FoldReport, Held, HeldByCaller, HeldRows,
     ImportProgress, ImportReport, Importer, Index, Inspector, LookupOptions, Match, Memory, NumberState, Options,
     RangeOutcome, RepairReport, RepairedRange, Reply, ScopeBudget, SignalQuery, Standing, Stats, Subject,
     TopCaller, TopCallers, TopQuery, UpdateBatch, UpdateReport, VacuumReport, VerifyDepth, VerifyReport,
@@ -67,14 +67,14 @@ pub use index::{
 pub use phone::{E164, E164Error};
 #[cfg(feature = "national")]
 pub use phone::{NationalError, parse_national};
+#[cfg(feature = "valkey")]
+pub use words::FleetError;
 pub use words::{
     AccountId, Caller, Clock, Damage, DisclosureMode, Domain, EmailError, Error, Listing, ManualClock, OptIns,
     Origin, OriginError, ParseAccountError, ParseQuotaError, PhoneHash, PhoneHashError, Purpose, Quota,
     QuotaOverride, QuotaPolicy, Result, Secret, SecretError, Suspension, SystemClock, TripwireAction,
     TripwirePolicy, UnknownMode, UnknownPurpose, Version, VersionError,
 };
-#[cfg(feature = "valkey")]
-pub use words::FleetError;
 
 /// What benchmarks and fuzz targets of this crate reach past the public interface. No promise holds for it.
 #[cfg(feature = "internals")]

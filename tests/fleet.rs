@@ -6,13 +6,13 @@
 
 #![cfg(feature = "valkey")]
 
-mod common;
 #[path = "fleet/bad_input.rs"]
 mod bad_input;
 #[path = "fleet/chaos.rs"]
 mod chaos;
 #[path = "fleet/cluster.rs"]
 mod cluster;
+mod common;
 #[path = "fleet/shared.rs"]
 mod shared;
 #[path = "fleet/trouble.rs"]

@@ -91,9 +91,10 @@ impl Source {
         self.path.starts_with("src/") && !self.path.starts_with("src/bin/") && !self.path.contains("/tests/")
     }
 
-    /// The example that embedders copy is held to what the library is.
+    /// The examples that embedders copy are held to what the library is.
     fn is_exemplary(&self) -> bool {
-        self.is_library() || self.path.starts_with("examples/identity-service/src/")
+        let examples = ["examples/fleet/src/", "examples/identity-service/src/"];
+        self.is_library() || examples.iter().any(|example| self.path.starts_with(example))
     }
 
     /// The module that decides the layer: `src/segment/keys.rs` and `src/filter.rs` are `segment` and `filter`.
@@ -465,6 +466,7 @@ mod tests {
         for call in ["x.unwrap()", "x.expect(1)", "panic!()", "todo!()", "dbg!(x)", "println!()", "eprintln!()"] {
             flawed("src/index/a.rs", &format!("fn f() {{ {call} }}"));
             flawed("examples/identity-service/src/a.rs", &format!("fn f() {{ {call} }}"));
+            flawed("examples/fleet/src/a.rs", &format!("fn f() {{ {call} }}"));
             fine("src/bin/unlisted/a.rs", &format!("fn f() {{ {call} }}"));
         }
         fine("src/index/tests/a.rs", "fn f() { x.unwrap() }");

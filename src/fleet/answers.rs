@@ -17,11 +17,9 @@ pub(super) fn meaning(error: &RedisError, address: &Address, context: &Context<'
             own: context.fleet.to_owned(),
         },
         Some("OLDER") => FleetError::NewerQuotas { found: number(), own: context.version },
-        Some("CHANGED") => FleetError::RecordChanged {
-            name: context.what.to_owned(),
-            found: number(),
-            expected: context.version,
-        },
+        Some("CHANGED") => {
+            FleetError::RecordChanged { name: context.what.to_owned(), found: number(), expected: context.version }
+        }
         Some("DAMAGED") => FleetError::Damaged { what: "ledger", reason: detail.to_owned() },
         _ => refused(address, error),
     }

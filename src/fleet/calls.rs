@@ -187,7 +187,7 @@ impl Calls {
     }
 
     pub(super) fn wait_aof(&self, commands: &mut Pipeline) {
-        let wait_ms = u64::try_from(self.options.call_timeout.as_millis() / 2).unwrap_or(u64::MAX).max(1);
+        let wait_ms = u64::try_from(self.options.call_timeout.as_millis() * 3 / 4).unwrap_or(u64::MAX).max(1);
         commands.cmd("WAITAOF").arg(1).arg(self.options.replicas).arg(wait_ms);
     }
 

@@ -210,13 +210,7 @@ impl FleetLedger {
     }
 
     /// Has the fleet been asked lately what this caller paid for elsewhere, if the answer matters?
-    fn hear_if_novel(
-        &self,
-        local: &RedbLedger,
-        caller: ScopeId,
-        fingerprints: &[u32],
-        now_ns: u64,
-    ) -> Result<()> {
+    fn hear_if_novel(&self, local: &RedbLedger, caller: ScopeId, fingerprints: &[u32], now_ns: u64) -> Result<()> {
         if self.is_heard(caller, now_ns) || !local.is_any_novel(caller, fingerprints)? {
             return Ok(());
         }

@@ -194,9 +194,14 @@ impl Cluster {
         if refreshed.is_some_and(|at| at.elapsed() < REFRESH_PAUSE) && !self.routes.load().0.is_empty() {
             std::thread::sleep(REFRESH_PAUSE);
         }
-        let known = self.routes.load().0.iter().map(|(_, _, address)| address.clone()).collect::<Vec<_>>();
+        let routes = self.routes.load();
+        let mut asked: Vec<&Address> = Vec::new();
         let mut trouble = None;
-        for address in self.seeds.iter().chain(&known) {
+        for address in self.seeds.iter().chain(routes.0.iter().map(|(_, _, address)| address)) {
+            if asked.contains(&address) {
+                continue;
+            }
+            asked.push(address);
             match self.ask(address) {
                 Ok(routes) if !routes.0.is_empty() => {
                     self.routes.store(Arc::new(routes));

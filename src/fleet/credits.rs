@@ -202,8 +202,9 @@ impl Credits {
         let credit = match shard.entry(id) {
             Entry::Occupied(found) => found.into_mut(),
             // Nothing was asked yet: a whole burst may be there.
-            Entry::Vacant(vacant) => vacant
-                .insert(Credit { room: quota.map_or(u64::MAX, Quota::burst), ..Credit::default() }),
+            Entry::Vacant(vacant) => {
+                vacant.insert(Credit { room: quota.map_or(u64::MAX, Quota::burst), ..Credit::default() })
+            }
         };
         (credit.quota, credit.stamp, credit.used_ns) = (quota, stamp, now_ns);
         credit.short_until_ns = 0;

@@ -77,8 +77,7 @@ impl FleetLedger {
         let mut budgets = local.budget(scopes)?;
         for (scope, budget) in scopes.iter().zip(&mut budgets) {
             let Some(quota) = budget.quota else { continue };
-            let leased =
-                self.calls.lease(&Ask { id: scope.id, quota, wanted: 0, ahead: 0, tails: &[] })?;
+            let leased = self.calls.lease(&Ask { id: scope.id, quota, wanted: 0, ahead: 0, tails: &[] })?;
             let held = self.credits.get(scope.id).map_or(0, |credit| credit.left);
             budget.remaining = leased.room.saturating_add(held).min(quota.burst());
             let owed_ns = leased.debt_us.saturating_mul(1_000);

@@ -124,7 +124,8 @@ impl FleetLedger {
         let scope = Scope { id: caller, kind: ScopeKind::Caller };
         let Some(quota) = quota_of(local, scope)? else { return Ok(()) };
         let known = self.credits.get(caller).map(|credit| credit.tails).unwrap_or_default();
-        let from = |generation| known.iter().find(|tail| tail.generation == generation).map_or(0, |tail| tail.from);
+        let from =
+            |generation| known.iter().find(|tail| tail.generation == generation).map_or(0, |tail| tail.from);
         let mut tails: Vec<Tail> =
             self.generations().map(|generation| Tail { generation, from: from(generation) }).collect();
         loop {

@@ -161,7 +161,8 @@ impl FleetOptions {
             return bad("no server is named");
         }
         let is_word = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-        if self.prefix.is_empty() || self.prefix.len() > Self::MAX_PREFIX_LEN || !self.prefix.chars().all(is_word) {
+        if self.prefix.is_empty() || self.prefix.len() > Self::MAX_PREFIX_LEN || !self.prefix.chars().all(is_word)
+        {
             return bad("a prefix has 1 to 64 letters, digits, or any of - _ . :");
         }
         if self.max_silence.is_zero() || self.call_timeout.is_zero() {
@@ -190,7 +191,8 @@ mod tests {
 
     #[test]
     fn passwords_and_keys_are_not_printed() {
-        let options = FleetOptions::new(["h:1"]).credentials("node", "hush").client_certificate(vec![7; 4], vec![8; 4]);
+        let options =
+            FleetOptions::new(["h:1"]).credentials("node", "hush").client_certificate(vec![7; 4], vec![8; 4]);
         let text = format!("{options:?}");
         assert!(text.contains("node") && !text.contains("hush") && !text.contains('8'), "{text}");
     }

@@ -130,12 +130,7 @@ impl Calls {
 
     /// Decides something about a scope, for all nodes; false if nothing of the kind was decided before. Durable when it
     /// returns.
-    pub(super) fn decide(
-        &self,
-        row: RowId,
-        scope: &str,
-        decision: Option<&Decision>,
-    ) -> Result<bool, FleetError> {
+    pub(super) fn decide(&self, row: RowId, scope: &str, decision: Option<&Decision>) -> Result<bool, FleetError> {
         let mut call = self.function("decide", 3);
         call.arg(self.key("record")).arg(self.key("standings")).arg(self.key("changes"));
         call.arg(&self.fleet).arg(self.terms().version).arg(row.to_text());

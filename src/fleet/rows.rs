@@ -152,11 +152,14 @@ mod tests {
 
     #[test]
     fn quotas_read_their_own_text() {
-        for policy in [QuotaPolicy::default(), QuotaPolicy::strict(), QuotaPolicy::messenger(), QuotaPolicy::social()]
+        for policy in
+            [QuotaPolicy::default(), QuotaPolicy::strict(), QuotaPolicy::messenger(), QuotaPolicy::social()]
         {
             assert_eq!(read_quotas(&quotas_text(&policy)).unwrap(), policy);
         }
-        for bad in ["", "caller 1", "everyone 1 1", "caller 0 1", "caller 1 1\ncaller 1 1", "caller 1 1\nA b 1 1", "x"] {
+        for bad in
+            ["", "caller 1", "everyone 1 1", "caller 0 1", "caller 1 1\ncaller 1 1", "caller 1 1\nA b 1 1", "x"]
+        {
             assert!(read_quotas(bad).is_err(), "{bad:?}");
         }
     }

@@ -56,11 +56,7 @@ impl Inner {
         of_either!(self, forgive(scope, numbers))
     }
 
-    pub(super) fn set_override(
-        &self,
-        scope: Scope<'_>,
-        own: Option<(QuotaOverride, Duration)>,
-    ) -> Result<()> {
+    pub(super) fn set_override(&self, scope: Scope<'_>, own: Option<(QuotaOverride, Duration)>) -> Result<()> {
         of_either!(self, set_override(scope, own))
     }
 

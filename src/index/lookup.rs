@@ -22,7 +22,8 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::EmptyCaller`], [`Error::CallerIdTooLong`], [`Error::TooManyOrigins`], [`Error::TooManyOwnNumbers`],
-    /// [`Error::BatchTooLarge`] before anything is charged. [`Error::Database`] or [`Error::Poisoned`] if the ledger cannot commit,
+    /// [`Error::BatchTooLarge`], [`Error::Lagging`] before anything is charged. [`Error::Lagging`] also if the index fell behind
+    /// while the lookup was being charged; [`Error::Database`] or [`Error::Poisoned`] if the ledger cannot commit,
     /// [`Error::Io`] or [`Error::Poisoned`] if the disclosure cannot be recorded, and [`Error::Damaged`] if a
     /// segment is: nothing is revealed then, and what was charged stays charged.
     pub fn lookup(&self, caller: &Caller, purpose: Purpose, hashes: &[PhoneHash]) -> Result<Reply> {
@@ -41,6 +42,7 @@ impl Inner {
         check(caller, hashes.len(), self.options.max_batch)?;
         let mode = self.options.mode_of(purpose, options)?;
         self.disclosures.check()?;
+        self.check_lag(self.known_until().as_deref())?;
         let mut keys = Vec::with_capacity(hashes.len());
         self.ring.keys_of(hashes.iter(), &mut keys);
         let batch = Distinct::of(keys);
@@ -55,11 +57,15 @@ impl Inner {
             self.wake.wake();
         }
 
+        let known = self.known_until();
         let mut found = match mode {
             DisclosureMode::Linked if verdict.deferred.is_empty() => self.find(caller, purpose, &batch.keys)?,
             DisclosureMode::Linked => self.find_some(caller, purpose, &batch, batch.all_but(&verdict.deferred))?,
             _ => self.find_some(caller, purpose, &batch, verdict.charged.iter().copied())?,
         };
+        // A charge waits for a disk, or for a network, and a process may be stopped anywhere. What was read is as old as what was
+        // known before: a report that came in between is of an index that this lookup did not see.
+        self.check_lag(known.as_deref())?;
         let tripwires = self.take_tripwires(&batch.keys, &verdict.charged, &mut found)?;
         if mode != DisclosureMode::CountOnly {
             self.disclose(&scopes, purpose, &found)?;

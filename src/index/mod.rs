@@ -1,7 +1,7 @@
 //! Layer 3: the paths of the index, one file each.
 //!
 //! `open` ties the files together, `lookup` answers, also behind `discovery`, in one of the `modes`, a `mutual` audience apart, `update`, `erase` and `callers` write, `levers`
-//! is what an operator does about callers, `import` and `fold` build
+//! is what an operator does about callers, `lag` refuses what may be out of date, `import` and `fold` build
 //! segments, `memory` keeps them where lookups find them, `maintain` works in the background, `vacuum` forgets, `held` says what is left of an account, `verify` and `stats` look without changing anything, `backup` copies
 //! and restores, `repair` replaces damaged segments.
 
@@ -20,6 +20,7 @@ mod group;
 mod held;
 mod import;
 mod inspect;
+mod lag;
 mod ledgers;
 mod levers;
 mod lookup;
@@ -68,6 +69,7 @@ pub use fold::FoldReport;
 pub use held::{Held, HeldByCaller, HeldRows};
 pub use import::{ImportProgress, ImportReport, Importer};
 pub use inspect::{CallerToken, Disclosure, DisclosureQuery, Disclosures, Exposure, Inspector, Standing};
+pub use lag::FeedMoment;
 pub use levers::{Budget, ScopeBudget, Subject};
 pub use memory::Memory;
 pub use modes::LookupOptions;
@@ -134,6 +136,7 @@ pub(crate) struct Inner {
     segments: ArcSwap<SegmentMap>,
     residency: memory::Residency,
     seen: stats::Seen,
+    followed: lag::Followed,
     watch: Mutex<signals::Watch>,
     wake: Arc<maintain::Wake>,
     _lock: DirLock,

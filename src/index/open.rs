@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::epoch_file::EpochFile;
 use super::group::Group;
+use super::lag::Followed;
 use super::maintain::{Wake, Worker};
 use super::memory::{Residency, on_all_cores};
 use super::options::Create;
@@ -72,6 +73,7 @@ impl Index {
             segments: ArcSwap::from_pointee(segments),
             residency,
             seen: Seen::default(),
+            followed: Followed::default(),
             watch: Mutex::default(),
             wake: Arc::new(Wake::default()),
             options,

@@ -59,6 +59,7 @@ pub struct Options {
     pub(crate) disclosure_retention: Duration,
     pub(crate) disclosure_sync: DisclosureSync,
     pub(crate) max_clock_jump: Duration,
+    pub(crate) max_lag: Option<Duration>,
     pub(crate) epoch_file: Option<PathBuf>,
     pub(crate) create_epoch_file: bool,
     pub(crate) exhaust_if_restored: bool,
@@ -112,6 +113,7 @@ impl Options {
             disclosure_retention: Duration::from_secs(365 * 86_400),
             disclosure_sync: DisclosureSync::Written { sync_within_ms: 10 },
             max_clock_jump: Duration::from_secs(86_400),
+            max_lag: None,
             epoch_file: None,
             create_epoch_file: false,
             exhaust_if_restored: false,
@@ -349,6 +351,15 @@ impl Options {
         self
     }
 
+    /// How far behind the host's feed lookups are still answered, at least a millisecond; no limit by default. For a replica, which
+    /// follows a feed: a late one would answer about people who opted out meanwhile. Beyond it, and after each open until
+    /// the first [`crate::Index::followed_until`], lookups are refused with [`Error::Lagging`]. Updates go on.
+    #[must_use]
+    pub const fn max_lag(mut self, lag: Duration) -> Self {
+        self.max_lag = Some(lag);
+        self
+    }
+
     /// A small file outside the directory, and outside its backups, that says how far the ledger was. An index whose
     /// ledger is behind it was restored, and does not open (see [`Options::exhaust_if_restored`]): otherwise whoever
     /// asked since the copy was made would have his budget back. Without it an older copy of the ledger alone is found
@@ -440,6 +451,7 @@ impl Options {
         let is_strict = self.disclosure_modes.iter().any(|mode| *mode != DisclosureMode::Linked);
         let (window_s, window_min_s) = (self.novelty_window.as_secs(), u64::from(is_strict));
         let retention_s = self.activity_retention.as_secs();
+        let lag_ms = self.max_lag.map_or(1, |lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
         let checks = [
             ("max_batch", "1 to 1,000,000", self.max_batch as u64, 1, 1_000_000),
             ("max_update", "1 to 10,000,000", self.max_update as u64, 1, 10_000_000),
@@ -458,6 +470,7 @@ impl Options {
                 1 << 20,
                 u64::MAX,
             ),
+            ("max_lag", "1 ms or more", lag_ms, 1, u64::MAX),
             ("removal_retention", "60 seconds or more", self.removal_retention.as_secs(), 60, u64::MAX),
             ("disclosure_retention", "60 seconds or more", self.disclosure_retention.as_secs(), 60, u64::MAX),
             ("suspicious_from_percent", "0 to 100", u64::from(self.suspicious_from_percent.unwrap_or(0)), 0, 100),

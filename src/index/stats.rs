@@ -122,10 +122,10 @@ impl Index {
     }
 
     /// Whether lookups and updates are still taken: after a failed write the part that failed refuses until the index is opened
-    /// again. For a host's health check; it reads no file, and may wait for a commit that is under way.
+    /// again, and beyond [`crate::Options::max_lag`] lookups are refused until the index has caught up. For a host's health check; it reads no file, and may wait for a commit that is under way.
     ///
     /// # Errors
-    /// [`crate::Error::Poisoned`] names the part and what failed first.
+    /// [`crate::Error::Poisoned`] names the part and what failed first; [`crate::Error::Lagging`], which passes by itself.
     ///
     /// ```
     /// use unlisted::{Index, Options, Secret};
@@ -137,7 +137,8 @@ impl Index {
     pub fn health(&self) -> Result<()> {
         self.inner.disclosures.check()?;
         self.inner.ledger.check_poison()?;
-        self.inner.writer.lock().check()
+        self.inner.writer.lock().check()?;
+        self.inner.check_lag(self.inner.known_until().as_deref())
     }
 }
 

@@ -1,12 +1,13 @@
 //! The one error type of the index. Every variant says what was expected, what was found, and where.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use thiserror::Error;
 
 use super::{
-    AccountId, Caller, DisclosureMode, EmailError, OriginError, ParseAccountError, ParseQuotaError, Purpose,
-    SecretError, Suspension, UnknownMode, UnknownPurpose, VersionError,
+    AccountId, Caller, Damage, DisclosureMode, EmailError, OriginError, ParseAccountError, ParseQuotaError,
+    Purpose, SecretError, Suspension, UnknownMode, UnknownPurpose, VersionError,
 };
 use crate::phone::E164Error;
 
@@ -274,6 +275,21 @@ pub enum Error {
         /// `caller`, or the kind of the origin.
         scope: String,
     },
+    /// The index is further behind the host's feed than it may be, or nobody has said how far it is since it was opened. Nothing
+    /// was revealed.
+    #[error(
+        "the index is {} behind the host's feed, and answers up to {limit:?}", found.map_or_else(
+            || "an unknown time".to_owned(), |lag| format!("{lag:?}"))
+    )]
+    Lagging {
+        /// How far behind; `None` before the first report since the index was opened.
+        found: Option<Duration>,
+        /// [`Options::max_lag`](crate::Options::max_lag).
+        limit: Duration,
+    },
+    /// The moment that was reported is of another index, or from before this one was opened.
+    #[error("this moment of the feed is of another index, or from before this one was opened")]
+    ForeignMoment,
     /// The reason of a suspension is too long.
     #[error("the reason of a suspension has at most {} bytes, found {len}", Suspension::MAX_REASON_LEN)]
     ReasonTooLong {
@@ -413,58 +429,6 @@ pub enum Error {
     /// No secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
-}
-
-/// What is wrong with the bytes of a segment or of the disclosure log.
-///
-/// ```
-/// use unlisted::Damage;
-/// let damage = Damage::Length { expected: 8_192, found: 100 };
-/// assert_eq!(damage.to_string(), "expected 8192 bytes, found 100");
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum Damage {
-    /// Shorter or longer than its header says.
-    #[error("expected {expected} bytes, found {found}")]
-    Length {
-        /// Bytes expected.
-        expected: u64,
-        /// Bytes found.
-        found: u64,
-    },
-    /// A checksum does not match.
-    #[error("the checksum of {of} does not match")]
-    Checksum {
-        /// What it covers.
-        of: &'static str,
-    },
-    /// A number in the header is impossible.
-    #[error("{field} is {found}, which no writer writes")]
-    Geometry {
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        found: u64,
-    },
-    /// A stored listing is impossible.
-    #[error("a stored listing is malformed: {reason}")]
-    Entry {
-        /// Why.
-        reason: &'static str,
-    },
-    /// A stored disclosure is impossible.
-    #[error("a stored disclosure is malformed: {reason}")]
-    Disclosure {
-        /// Why.
-        reason: &'static str,
-    },
-    /// The file is not the one that the manifest names.
-    #[error("it is not the file that the manifest names: {field} differs")]
-    NotInManifest {
-        /// What differs.
-        field: &'static str,
-    },
 }
 
 impl Error {

@@ -108,7 +108,9 @@ pub enum FleetError {
         own: u64,
     },
     /// A lease is not on as many disks as it has to be. It counts as spent.
-    #[error("a lease is on the disk of {replicas} replicas, {wanted} wanted (primary: {local}): it counts as spent")]
+    #[error(
+        "a lease is on the disk of {replicas} replicas, {wanted} wanted (primary: {local}): it counts as spent"
+    )]
     NotDurable {
         /// Primaries that have it on disk: one or none.
         local: u64,

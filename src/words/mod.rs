@@ -3,6 +3,7 @@
 mod account;
 mod caller;
 mod clock;
+mod damage;
 mod error;
 #[cfg(feature = "valkey")]
 mod fleet_error;
@@ -22,7 +23,8 @@ pub use account::{AccountId, ParseAccountError};
 pub(crate) use caller::check_kind;
 pub use caller::{Caller, Origin, OriginError};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use error::{Damage, Error, Result};
+pub use damage::Damage;
+pub use error::{Error, Result};
 #[cfg(feature = "valkey")]
 pub use fleet_error::FleetError;
 #[cfg(feature = "internals")]

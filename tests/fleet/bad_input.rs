@@ -49,8 +49,9 @@ fn servers_that_cannot_keep_a_ledger_are_told_apart() {
     assert!(matches!(join(alone), FleetError::NotACluster { .. }));
     let old = server_that_says("redis_version:7.0.15\r\ncluster_enabled:1\r\nmaxmemory_policy:noeviction\r\n");
     assert!(matches!(join(old), FleetError::OldServer { found, .. } if found == "7.0.15"));
-    let evicts =
-        server_that_says("valkey_version:9.1.0\r\ncluster_enabled:1\r\nmaxmemory_policy:allkeys-lru\r\naof_enabled:1");
+    let evicts = server_that_says(
+        "valkey_version:9.1.0\r\ncluster_enabled:1\r\nmaxmemory_policy:allkeys-lru\r\naof_enabled:1",
+    );
     assert!(matches!(join(evicts), FleetError::UnsafeServer { setting: "maxmemory_policy", .. }));
     // What speaks another protocol, or nothing.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -110,9 +111,12 @@ fn mark_of_bucket(fleet: &Fleet) -> String {
 fn slot_of(key: &str) -> u16 {
     let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).expect("a tag").0;
     let step = |crc: u16, byte: u8| {
-        (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| {
-            if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 }
-        })
+        (0..8).fold(
+            crc ^ u16::from(byte) << 8,
+            |crc, _| {
+                if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 }
+            },
+        )
     };
     tag.bytes().fold(0, step) % 16_384
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use unlisted::{Caller, Error, FleetOptions, Index, Purpose, Quota, QuotaPolicy};
 
-use crate::cluster::{numbers, options, script};
+use crate::cluster::{numbers, options, script, until};
 use crate::trouble::own_cluster;
 
 const CHILD_DIR: &str = "UNLISTED_CHAOS_DIR";
@@ -27,7 +27,7 @@ fn policy() -> QuotaPolicy {
 }
 
 fn node(dir: &Path, fleet: FleetOptions) -> unlisted::Result<Index> {
-    let fleet = fleet.prefix(PREFIX).call_timeout(Duration::from_secs(1)).max_silence(Duration::from_secs(2));
+    let fleet = fleet.prefix(PREFIX).call_timeout(Duration::from_secs(2)).max_silence(Duration::from_secs(2));
     Index::open(dir, options(policy()).fleet(fleet))
 }
 
@@ -115,7 +115,8 @@ fn nothing_above_the_quota_while_servers_and_nodes_die() {
     let Some(own) = own_cluster() else { return };
     let seconds = std::env::var("UNLISTED_CHAOS_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(15);
     let first = tempfile::tempdir().unwrap();
-    drop(node(first.path(), FleetOptions::new(own.addresses.split(',')).create()).unwrap());
+    let fleet = FleetOptions::new(own.addresses.split(',')).create();
+    until("the fleet is made", || node(first.path(), fleet.clone()).is_ok());
 
     let tally = Arc::new(Mutex::new(Tally::default()));
     let start = Instant::now();

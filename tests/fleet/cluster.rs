@@ -11,7 +11,7 @@ use unlisted::{Caller, FleetOptions, Index, Options, PhoneHash, Purpose, Quota, 
 use crate::common;
 
 /// Long enough for what a node hears within its longest silence, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The script that starts, hurts and stops clusters.
 pub fn script(command: &str, dir: &Path, more: &[&str]) -> String {

@@ -146,7 +146,9 @@ fn a_lease_that_nobody_uses_goes_back() {
     for round in 0..5 {
         ask(&node, &caller, round * 100..round * 100 + 100);
     }
-    until("the lease is back", || creator.budget(&caller).unwrap().remaining == quota(16_000).caller().burst() - 500);
+    until("the lease is back", || {
+        creator.budget(&caller).unwrap().remaining == quota(16_000).caller().burst() - 500
+    });
 }
 
 #[test]
@@ -207,8 +209,11 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let ask = (0..3_usize, 0..2_usize, 1..80_u64)
-        .prop_map(|(node, caller, numbers)| Step::Ask { node, caller, numbers });
+    let ask = (0..3_usize, 0..2_usize, 1..80_u64).prop_map(|(node, caller, numbers)| Step::Ask {
+        node,
+        caller,
+        numbers,
+    });
     let reopen = (0..3_usize).prop_map(|node| Step::Reopen { node });
     let grant = (0..2_usize, 1..30_u64).prop_map(|(caller, numbers)| Step::Grant { caller, numbers });
     prop::collection::vec(prop_oneof![8 => ask, 1 => reopen, 1 => grant], 1..40)

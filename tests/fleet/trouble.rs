@@ -57,9 +57,8 @@ fn outcome(node: &Index, caller: &Caller, number: u64) -> Result<u64, FleetError
 fn a_node_that_is_cut_off_refuses_or_spends_its_leases_and_never_more() {
     let Some(own) = own_cluster() else { return };
     let mut fleet = Fleet::on(&own.addresses, "cut-off");
-    let impatient = |fleet: &Fleet| {
-        fleet.options().call_timeout(Duration::from_secs(2)).max_silence(Duration::from_secs(1))
-    };
+    let impatient =
+        |fleet: &Fleet| fleet.options().call_timeout(Duration::from_secs(4)).max_silence(Duration::from_secs(1));
     let _creator = fleet.node(quota(1_600));
     let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let refusing = fleet.join(dirs[0].path(), impatient(&fleet)).unwrap();
