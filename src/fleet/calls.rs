@@ -176,6 +176,8 @@ impl Calls {
         call: Cmd,
         durable: bool,
     ) -> Result<std::vec::IntoIter<Value>, FleetError> {
+        // As it is before the call: the node may learn of newer quotas while it waits.
+        let version = self.terms().version;
         let mut commands = redis::pipe();
         commands.add_command(call);
         if durable {
@@ -183,7 +185,7 @@ impl Calls {
         }
         let (answers, address) = self.cluster.send(slot, &mut commands)?;
         let what = format!("the mark of slot {slot}");
-        answers::first(answers, &address, &self.context(&what))
+        answers::first(answers, &address, &Context { version, ..self.context(&what) })
     }
 
     pub(super) fn wait_aof(&self, commands: &mut Pipeline) {
@@ -227,7 +229,7 @@ impl Calls {
     /// A call of one of the functions.
     pub(super) fn function(&self, name: &str, keys: usize) -> Cmd {
         let mut call = redis::cmd("FCALL");
-        call.arg(format!("unlisted_1_{name}")).arg(keys);
+        call.arg(self.cluster.function(name)).arg(keys);
         call
     }
 

@@ -25,6 +25,8 @@ const REFRESH_PAUSE: Duration = Duration::from_millis(100);
 const KEPT: usize = 32;
 /// What a node calls, loaded into servers that do not have it.
 const FUNCTIONS: &str = include_str!("functions.lua");
+/// Digits of the digest of it that its names carry.
+const DIGEST_DIGITS: usize = 12;
 
 /// The primary of each run of slots.
 #[derive(Debug, Default)]
@@ -48,6 +50,8 @@ pub(super) struct Cluster {
     /// When the routes were asked for last.
     refreshed: Mutex<Option<Instant>>,
     calls: AtomicU64,
+    /// The digest of the functions in their names.
+    digest: String,
 }
 
 impl Cluster {
@@ -61,9 +65,15 @@ impl Cluster {
             idle: Mutex::default(),
             refreshed: Mutex::new(None),
             calls: AtomicU64::new(0),
+            digest: digest(),
         };
         cluster.refresh()?;
         Ok(cluster)
+    }
+
+    /// The name of one of the functions.
+    pub(super) fn function(&self, name: &str) -> String {
+        format!("unlisted_{}_{name}", self.digest)
     }
 
     /// Calls to servers so far.
@@ -150,7 +160,7 @@ impl Cluster {
     /// Loads the functions into a server.
     fn load_functions(&self, link: &mut Link) -> Result<(), FleetError> {
         let mut load = redis::pipe();
-        load.cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(FUNCTIONS);
+        load.cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(FUNCTIONS.replace("DIGEST", &self.digest));
         self.calls.fetch_add(1, Ordering::Relaxed);
         let address = link.address().clone();
         let answers = link.send(&mut load).map_err(|error| refused(&address, &error))?;
@@ -228,6 +238,11 @@ impl Cluster {
         })?;
         routes_of(answer, address)
     }
+}
+
+fn digest() -> String {
+    let digest = blake3::hash(FUNCTIONS.as_bytes());
+    digest.to_hex().chars().take(DIGEST_DIGITS).collect()
 }
 
 /// Why a call is worth another try.

@@ -1,4 +1,6 @@
-#!lua name=unlisted_1
+#!lua name=unlisted_DIGEST
+-- DIGEST is replaced by one of this text, so that nodes of two versions can share a server.
+--
 -- What a fleet's nodes call, one bucket at a time: GCRA with the server's clock. Moments are microseconds, which a double
 -- holds exactly until the year 2255; whatever is rounded is rounded against the caller.
 --
@@ -238,11 +240,11 @@ local function set_record(keys, args)
   return version + 1
 end
 
-redis.register_function('unlisted_1_lease', lease)
-redis.register_function('unlisted_1_give_back', give_back)
-redis.register_function('unlisted_1_remember', remember)
-redis.register_function('unlisted_1_forget', forget)
-redis.register_function('unlisted_1_decide', decide)
-redis.register_function('unlisted_1_tell', tell)
-redis.register_function('unlisted_1_set_quotas', set_quotas)
-redis.register_function('unlisted_1_set_record', set_record)
+redis.register_function('unlisted_DIGEST_lease', lease)
+redis.register_function('unlisted_DIGEST_give_back', give_back)
+redis.register_function('unlisted_DIGEST_remember', remember)
+redis.register_function('unlisted_DIGEST_forget', forget)
+redis.register_function('unlisted_DIGEST_decide', decide)
+redis.register_function('unlisted_DIGEST_tell', tell)
+redis.register_function('unlisted_DIGEST_set_quotas', set_quotas)
+redis.register_function('unlisted_DIGEST_set_record', set_record)

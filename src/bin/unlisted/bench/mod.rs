@@ -7,6 +7,8 @@ mod bare;
 mod bare_grants;
 mod cold;
 mod disclosures;
+#[cfg(feature = "valkey")]
+mod fleet;
 mod fold;
 mod import;
 mod ledger;
@@ -46,6 +48,9 @@ enum What {
     Fold(fold::Args),
     /// The disclosure log: appends, compaction, scans.
     Disclosures(disclosures::Args),
+    /// Nodes of a fleet on a cluster that runs, and an index that stands alone beside them.
+    #[cfg(feature = "valkey")]
+    Fleet(fleet::Args),
 }
 
 /// What every bench takes.
@@ -67,6 +72,8 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         What::Update(args) => update::run(args),
         What::Fold(args) => fold::run(args),
         What::Disclosures(args) => disclosures::run(args),
+        #[cfg(feature = "valkey")]
+        What::Fleet(args) => fleet::run(args),
     }
 }
 
