@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 5] = [
     &["words", "phone"],
     &["prefetch", "filter", "segment", "overlay", "quota", "novelty", "activity"],
-    &["disk", "database", "store", "ledger", "disclosures"],
+    &["disk", "database", "store", "ledger", "disclosures", "fleet"],
     &["index"],
     &["bin"],
 ];
 /// Modules that may use a module of their own layer.
-const PEERS: [(&str, &[&str]); 7] = [
+const PEERS: [(&str, &[&str]); 8] = [
+    ("fleet", &["ledger"]),
     ("words", &["phone"]),
     ("segment", &["filter", "prefetch"]),
     ("novelty", &["prefetch"]),

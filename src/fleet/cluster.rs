@@ -81,19 +81,13 @@ impl Cluster {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// The primaries, each once.
-    pub(super) fn primaries(&self) -> Vec<(Address, Vec<u16>)> {
-        let mut primaries: Vec<(Address, Vec<u16>)> = Vec::new();
+    /// The slots of each primary.
+    pub(super) fn slots_by_primary(&self) -> Vec<Vec<u16>> {
+        let mut slots: HashMap<Address, Vec<u16>> = HashMap::new();
         for (first, last, address) in &self.routes.load().0 {
-            let at = primaries.iter().position(|(of, _)| of == address).unwrap_or_else(|| {
-                primaries.push((address.clone(), Vec::new()));
-                primaries.len() - 1
-            });
-            if let Some((_, slots)) = primaries.get_mut(at) {
-                slots.extend(*first..=*last);
-            }
+            slots.entry(address.clone()).or_default().extend(*first..=*last);
         }
-        primaries
+        slots.into_values().collect()
     }
 
     /// Sends commands for keys of one slot to whoever has it, over one connection. A server that was not reached at all, or

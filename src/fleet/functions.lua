@@ -173,6 +173,18 @@ local function forget(keys, args)
   return #keys - 1
 end
 
+-- KEYS: mark. ARGV: fleet, version. Makes the mark of a slot that has none.
+local function mark(keys, args)
+  local found = redis.call('HGET', keys[1], 'fleet')
+  if found and found ~= args[1] then
+    return redis.error_reply('FOREIGN ' .. found)
+  end
+  if found then
+    return 0
+  end
+  return redis.call('HSET', keys[1], 'fleet', args[1], 'version', args[2])
+end
+
 -- KEYS: control, standings, changes. ARGV: fleet, version, scope's identity, row, or nothing: it is ordinary again. What an
 -- operator decided about one scope, and word of it to every node. A row begins with the server's time. Returns 1 if there
 -- was a row.
@@ -244,6 +256,7 @@ redis.register_function('unlisted_DIGEST_lease', lease)
 redis.register_function('unlisted_DIGEST_give_back', give_back)
 redis.register_function('unlisted_DIGEST_remember', remember)
 redis.register_function('unlisted_DIGEST_forget', forget)
+redis.register_function('unlisted_DIGEST_mark', mark)
 redis.register_function('unlisted_DIGEST_decide', decide)
 redis.register_function('unlisted_DIGEST_tell', tell)
 redis.register_function('unlisted_DIGEST_set_quotas', set_quotas)

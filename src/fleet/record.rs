@@ -220,27 +220,21 @@ impl Calls {
 
     /// A mark for every slot that has none, which only nodes at this version of the quotas may use.
     pub(super) fn make_marks(&self, version: u64) -> Result<(), FleetError> {
-        for (address, slots) in self.cluster.primaries() {
+        for slots in self.cluster.slots_by_primary() {
             for some in slots.chunks(MARKS_AT_ONCE) {
                 let mut commands = redis::pipe();
                 for slot in some {
-                    let mark = self.mark(*slot);
-                    commands.cmd("HSETNX").arg(&mark).arg("version").arg(version);
-                    commands.cmd("HSETNX").arg(&mark).arg("fleet").arg(&self.fleet);
-                    commands.cmd("HGET").arg(&mark).arg("fleet");
+                    let mut call = self.function("mark", 1);
+                    call.arg(self.mark(*slot)).arg(&self.fleet).arg(version);
+                    commands.add_command(call);
                 }
                 self.wait_aof(&mut commands);
-                let answers = self.cluster.with(&address, |link| link.send(&mut commands))?;
+                let (answers, address) = match some.first() {
+                    Some(first) => self.cluster.send(*first, &mut commands)?,
+                    None => continue,
+                };
                 let mut values = answers::first(answers, &address, &self.context(TAG))?;
-                for _ in some {
-                    let found = values.nth(2).unwrap_or_default();
-                    if found != Value::BulkString(self.fleet.clone().into_bytes()) {
-                        let found = format!("{found:?}");
-                        let prefix = self.options.prefix.clone();
-                        return Err(FleetError::Foreign { prefix, found, own: self.fleet.clone() });
-                    }
-                }
-                self.check_durable(values.next())?;
+                self.check_durable(values.nth(some.len()))?;
             }
         }
         Ok(())
