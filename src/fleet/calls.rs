@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 
 use super::answers::{self, Context, Parts};
 use super::cluster::Cluster;
@@ -169,7 +169,7 @@ impl Calls {
             .and_then(|mut values| answers::number("forgotten", values.next().unwrap_or_default()).map(drop))
     }
 
-    /// One call of a function, and with `durable` what waits until it is on disk.
+    /// One call of a function, and with `durable` the wait until it is on disk.
     pub(super) fn write(
         &self,
         slot: u16,
@@ -180,17 +180,9 @@ impl Calls {
         let version = self.terms().version;
         let mut commands = redis::pipe();
         commands.add_command(call);
-        if durable {
-            self.wait_aof(&mut commands);
-        }
-        let (answers, address) = self.cluster.send(slot, &mut commands)?;
+        let (answers, address) = self.cluster.send(slot, &mut commands, durable)?;
         let what = format!("the mark of slot {slot}");
         answers::first(answers, &address, &Context { version, ..self.context(&what) })
-    }
-
-    pub(super) fn wait_aof(&self, commands: &mut Pipeline) {
-        let wait_ms = u64::try_from(self.options.call_timeout.as_millis() * 3 / 4).unwrap_or(u64::MAX).max(1);
-        commands.cmd("WAITAOF").arg(1).arg(self.options.replicas).arg(wait_ms);
     }
 
     /// Is what was written on as many disks as it has to be?

@@ -93,7 +93,16 @@ impl Cluster {
     /// Sends commands for keys of one slot to whoever has it, over one connection. A server that was not reached at all, or
     /// that says that the slot is elsewhere, is looked for again; a call whose answer was lost is not repeated, since it may
     /// have been carried out.
-    pub(super) fn send(&self, slot: u16, commands: &mut Pipeline) -> Result<(Answers, Address), FleetError> {
+    ///
+    /// With `durable`, the last answer is that of `WAITAOF`, which goes out once the others are back: a replica that reads what
+    /// it has to write and the question whether it is on its disk in one go answers the question first, with no, and then
+    /// says nothing for a second.
+    pub(super) fn send(
+        &self,
+        slot: u16,
+        commands: &mut Pipeline,
+        durable: bool,
+    ) -> Result<(Answers, Address), FleetError> {
         let mut trouble = None;
         for attempt in 0..TRIES {
             if attempt > 0 {
@@ -115,7 +124,7 @@ impl Cluster {
                 Err(error) => return Err(error),
             };
             self.calls.fetch_add(1, Ordering::Relaxed);
-            let answers = match link.send(commands) {
+            let answers = match self.ask_over(&mut link, commands, durable) {
                 Ok(answers) => answers,
                 Err(error) => {
                     // Others may have noticed less: the next call asks again who has the slot.
@@ -136,6 +145,17 @@ impl Cluster {
             trouble = Some(address.unavailable("it does not have the slot any more"));
         }
         Err(trouble.unwrap_or_else(|| self.nobody("no try was made".to_owned())))
+    }
+
+    fn ask_over(&self, link: &mut Link, commands: &mut Pipeline, durable: bool) -> Result<Answers, RedisError> {
+        let mut answers = link.send(commands)?;
+        if durable && answers.iter().all(Result::is_ok) {
+            let wait_ms = u64::try_from(self.options.call_timeout.as_millis() * 3 / 4).unwrap_or(u64::MAX).max(1);
+            let mut wait = redis::pipe();
+            wait.cmd("WAITAOF").arg(1).arg(self.options.replicas).arg(wait_ms);
+            answers.extend(link.send(&mut wait)?);
+        }
+        Ok(answers)
     }
 
     /// Runs something over one connection to a server.

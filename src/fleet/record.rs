@@ -71,7 +71,7 @@ impl Calls {
         commands.cmd("XRANGE").arg(&changes).arg("-").arg("+").arg("COUNT").arg(1);
         commands.cmd("XRANGE").arg(&changes).arg(format!("({since}")).arg("+").arg("COUNT").arg(CHANGES_AT_ONCE);
         commands.cmd("TIME");
-        let (answers, address) = self.cluster.send(Self::slot(), &mut commands)?;
+        let (answers, address) = self.cluster.send(Self::slot(), &mut commands, false)?;
         let mut values = answers::first(answers, &address, &self.context(TAG))?;
         let mut value = || values.next().unwrap_or_default();
         let record = self.read_record(value())?;
@@ -110,7 +110,7 @@ impl Calls {
         loop {
             let mut commands = redis::pipe();
             commands.cmd("HSCAN").arg(self.key("standings")).arg(cursor).arg("COUNT").arg(ROWS_AT_ONCE);
-            let (answers, address) = self.cluster.send(Self::slot(), &mut commands)?;
+            let (answers, address) = self.cluster.send(Self::slot(), &mut commands, false)?;
             let mut values = answers::first(answers, &address, &self.context(TAG))?;
             let mut parts = Parts::new("standing", values.next().unwrap_or_default())?;
             cursor = parts.number()?;
@@ -161,7 +161,7 @@ impl Calls {
         let mut commands = redis::pipe();
         let fields = ["fleet".to_owned(), format!("record:{name}:version"), format!("record:{name}")];
         commands.cmd("HMGET").arg(self.key("record")).arg(&fields);
-        let (answers, address) = self.cluster.send(Self::slot(), &mut commands)?;
+        let (answers, address) = self.cluster.send(Self::slot(), &mut commands, false)?;
         let mut values = answers::first(answers, &address, &self.context(name))?;
         let mut parts = Parts::new("record", values.next().unwrap_or_default())?;
         if parts.text()?.as_ref() != Some(&self.fleet) {
@@ -182,8 +182,7 @@ impl Calls {
         call.arg(self.key("record")).arg(&self.fleet).arg(name).arg(expected).arg(bytes);
         let mut commands = redis::pipe();
         commands.add_command(call);
-        self.wait_aof(&mut commands);
-        let (answers, address) = self.cluster.send(Self::slot(), &mut commands)?;
+        let (answers, address) = self.cluster.send(Self::slot(), &mut commands, true)?;
         let context = answers::Context { version: expected, ..self.context(name) };
         let mut values = answers::first(answers, &address, &context)?;
         let version = answers::number("version", values.next().unwrap_or_default())?;
@@ -212,8 +211,7 @@ impl Calls {
         commands.cmd("HSETNX").arg(&record).arg("exhausted").arg(0);
         commands.cmd("HSETNX").arg(&record).arg("quotas").arg(rows::quotas_text(policy));
         commands.cmd("HSETNX").arg(&record).arg("fleet").arg(&self.fleet);
-        self.wait_aof(&mut commands);
-        let (answers, address) = self.cluster.send(Self::slot(), &mut commands)?;
+        let (answers, address) = self.cluster.send(Self::slot(), &mut commands, true)?;
         let values = answers::first(answers, &address, &self.context(TAG))?;
         self.check_durable(values.last())
     }
@@ -228,9 +226,8 @@ impl Calls {
                     call.arg(self.mark(*slot)).arg(&self.fleet).arg(version);
                     commands.add_command(call);
                 }
-                self.wait_aof(&mut commands);
                 let (answers, address) = match some.first() {
-                    Some(first) => self.cluster.send(*first, &mut commands)?,
+                    Some(first) => self.cluster.send(*first, &mut commands, true)?,
                     None => continue,
                 };
                 let mut values = answers::first(answers, &address, &self.context(TAG))?;
