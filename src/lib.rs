@@ -30,7 +30,7 @@
 //!
 //! The layers, lowest first; a module imports only from its own layer's named peers or from below:
 //! 0 `words`, `phone` · 1 `filter`, `segment`, `overlay`, `quota`, `novelty`, `activity` (pure) · 2 `disk`, `database`, `store`,
-//! `ledger`, `disclosures` (durable) · 3 `index` (the paths). `docs/ARCHITECTURE.md` says why.
+//! `ledger`, `disclosures`, `fleet` (durable) · 3 `index` (the paths). `docs/ARCHITECTURE.md` says why.
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -40,6 +40,8 @@ mod database;
 mod disclosures;
 mod disk;
 mod filter;
+#[cfg(feature = "valkey")]
+mod fleet;
 mod index;
 mod ledger;
 mod novelty;
@@ -53,6 +55,8 @@ mod words;
 
 pub use activity::{TopBy, TripwireOdds};
 pub use disclosures::DisclosureSync;
+#[cfg(feature = "valkey")]
+pub use fleet::{Degraded, FleetHealth, FleetOptions};
 pub use index::{
     BackupMode, BackupReport, Budget, CallerSignals, CallerToken, CompactionReport, Disclosure, DisclosureQuery,
     Disclosures, Discovery, EraseReport, Event, Exposure, FeedMoment, FoldReport, Held, HeldByCaller, HeldRows,
@@ -63,6 +67,8 @@ pub use index::{
 pub use phone::{E164, E164Error};
 #[cfg(feature = "national")]
 pub use phone::{NationalError, parse_national};
+#[cfg(feature = "valkey")]
+pub use words::FleetError;
 pub use words::{
     AccountId, Caller, Clock, Damage, DisclosureMode, Domain, EmailError, Error, Listing, ManualClock, OptIns,
     Origin, OriginError, ParseAccountError, ParseQuotaError, PhoneHash, PhoneHashError, Purpose, Quota,

@@ -23,6 +23,6 @@ impl Index {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn forget_caller(&self, caller: &Caller) -> Result<()> {
-        self.inner.ledger.erase_novelty(&[self.inner.ring.caller(caller.id()).id])
+        self.inner.erase_novelty(&[self.inner.ring.caller(caller.id()).id])
     }
 }

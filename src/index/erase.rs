@@ -83,7 +83,7 @@ impl Inner {
         drop(writer);
         self.disclosures.erase(accounts)?;
         let callers: Vec<_> = found.keys().map(|account| self.caller_of(*account)).collect();
-        self.ledger.erase_novelty(&callers)?;
+        self.erase_novelty(&callers)?;
         self.wake.wake();
         Ok(report)
     }

@@ -155,7 +155,7 @@ impl Inspector {
         let after = |ms: u64| now_ms.saturating_add(ms);
         let of = inner.ledger.held_of(id)?;
         let scope = Scope { id, kind: ScopeKind::Caller };
-        let budget = inner.ledger.budget(&[scope])?.into_iter().next();
+        let budget = inner.budgets(&[scope])?.into_iter().next();
         let owed_ms =
             budget.as_ref().map_or(0, |budget| u64::try_from(budget.full_in.as_millis()).unwrap_or(u64::MAX));
         let stands = budget.is_some_and(|budget| budget.is_override || budget.suspension.is_some());

@@ -132,7 +132,7 @@ impl Index {
     /// # Errors
     /// [`Error::Database`] or [`Error::Poisoned`] if the ledger cannot commit.
     pub fn reinstate<'a>(&self, subject: impl Into<Subject<'a>>) -> Result<bool> {
-        self.inner.ledger.reinstate(self.inner.scope_of(subject.into()))
+        self.inner.reinstate_scope(self.inner.scope_of(subject.into()))
     }
 
     /// Gives back up to `numbers` of what a caller or an origin spent: a budget never holds more than its burst. Durable
@@ -155,7 +155,7 @@ impl Index {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn grant<'a>(&self, subject: impl Into<Subject<'a>>, numbers: u64) -> Result<()> {
-        self.inner.ledger.forgive(self.inner.scope_of(subject.into()), numbers)
+        self.inner.forgive(self.inner.scope_of(subject.into()), numbers)
     }
 
     /// Gives a caller or an origin a quota of its own, or with `None` that of the policy again. `age` says how old the
@@ -183,7 +183,7 @@ impl Index {
         subject: impl Into<Subject<'a>>,
         quota: Option<(QuotaOverride, Duration)>,
     ) -> Result<()> {
-        self.inner.ledger.set_override(self.inner.scope_of(subject.into()), quota)
+        self.inner.set_override(self.inner.scope_of(subject.into()), quota)
     }
 
     /// Replaces the quotas of the index; every caller and origin keeps what it spent, in numbers. Durable when it returns,
@@ -206,7 +206,7 @@ impl Index {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set_quotas(&self, policy: QuotaPolicy) -> Result<u32> {
-        self.inner.ledger.set_policy(policy)
+        self.inner.set_policy(policy)
     }
 
     /// Takes everything that could be asked at once from everybody: all budgets begin again at nothing and fill at their
@@ -216,7 +216,7 @@ impl Index {
     /// # Errors
     /// [`Error::Database`] or [`Error::Poisoned`] if the ledger cannot commit.
     pub fn exhaust_budgets(&self) -> Result<()> {
-        self.inner.ledger.exhaust()
+        self.inner.exhaust()
     }
 
     /// What a caller, through its origins, could ask now, and when it is refilled. Nothing is charged.
@@ -228,7 +228,7 @@ impl Index {
         super::lookup::check_caller(caller)?;
         let inner = &self.inner;
         let scopes = inner.scopes(caller, inner.ring.caller(caller.id()).id);
-        let found = inner.ledger.budget(&scopes)?;
+        let found = inner.budgets(&scopes)?;
         // What is not limited is listed only if it is suspended.
         let listed = scopes.iter().zip(found).filter(|(_, of)| of.quota.is_some() || of.suspension.is_some());
         let scopes: Vec<ScopeBudget> = listed.map(|(scope, found)| scope_budget(*scope, found)).collect();
@@ -244,7 +244,7 @@ impl Inner {
             return Err(Error::ReasonTooLong { len: reason.len() });
         }
         let suspension = Suspension { since_ms: self.clock.wall_ms(), reason: reason.to_owned() };
-        self.ledger.suspend(scope, suspension)?;
+        self.suspend_scope(scope, suspension)?;
         self.options.events.tell(&Event::Suspended { reason });
         Ok(())
     }

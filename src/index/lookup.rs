@@ -5,7 +5,7 @@ use super::events::Event;
 use super::{Index, Inner, LookupOptions, Match, Reply, modes};
 use crate::activity::Counts;
 use crate::disclosures::{Group, Origins};
-use crate::ledger::{Ledger, Scope, ScopeId, ScopeKind, Verdict};
+use crate::ledger::{Scope, ScopeId, ScopeKind, Verdict};
 use crate::words::{AccountId, Caller, DisclosureMode, Error, Key, Origin, PhoneHash, Purpose, Result};
 
 impl Index {
@@ -92,11 +92,7 @@ impl Inner {
         scopes: &[Scope<'_>],
         fingerprints: &[u32],
     ) -> Result<Verdict> {
-        let charged = match mode {
-            DisclosureMode::Linked => self.ledger.charge(scopes, fingerprints),
-            _ => self.ledger.charge_together(scopes, fingerprints, self.options.unlinked_min_novel),
-        };
-        let verdict = charged.inspect_err(|error| {
+        let verdict = self.charge_for(mode, scopes, fingerprints).inspect_err(|error| {
             if matches!(error, Error::Suspended { .. }) {
                 self.options.events.tell(&Event::Refused { caller });
             }

@@ -13,12 +13,15 @@ mod discovery;
 mod epoch_file;
 mod erase;
 mod events;
+#[cfg(feature = "valkey")]
+mod fleet;
 mod fold;
 mod group;
 mod held;
 mod import;
 mod inspect;
 mod lag;
+mod ledgers;
 mod levers;
 mod lookup;
 mod maintain;
@@ -103,6 +106,9 @@ use segments::SegmentMap;
 pub struct Index {
     /// Stops the background thread when the last handle is dropped; dropped before what it works on.
     _worker: Arc<maintain::Worker>,
+    /// The same for the thread that keeps up with the fleet.
+    #[cfg(feature = "valkey")]
+    _heart: Option<Arc<fleet::Heart>>,
     inner: Arc<Inner>,
 }
 
@@ -114,6 +120,9 @@ pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     store: Store,
     ledger: RedbLedger,
+    /// Where charges are paid instead, if this is a node of a fleet.
+    #[cfg(feature = "valkey")]
+    fleet: Option<crate::fleet::FleetLedger>,
     epoch_file: Option<epoch_file::EpochFile>,
     disclosures: DisclosureLog,
     /// One writer at a time. Locked after `structure`, before `overlay`.

@@ -41,6 +41,6 @@ impl Inner {
         let who = self.ring.caller(Caller::of_account(account).id());
         let mut fingerprints = Vec::with_capacity(own.len());
         self.ring.fingerprints_of(&who, own, &mut fingerprints);
-        self.ledger.has_paid(who.id, &fingerprints)
+        self.has_paid(who.id, &fingerprints)
     }
 }

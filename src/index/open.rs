@@ -52,6 +52,8 @@ impl Index {
         }
         let disclosures = super::disclosures::open(dir, &options, &store, &state, &ledger)?;
 
+        #[cfg(feature = "valkey")]
+        let fleet = super::fleet::join(&options, &ring, &ledger)?;
         let residency = Residency::new(&options);
         let segments = open_segments(&options.disk, dir, &store, &state, &residency)?;
         let inner = Arc::new(Inner {
@@ -60,6 +62,8 @@ impl Index {
             ring,
             store,
             ledger,
+            #[cfg(feature = "valkey")]
+            fleet,
             epoch_file,
             disclosures,
             writer: Mutex::new(Writer { state, poison: None }),
@@ -76,7 +80,14 @@ impl Index {
             _lock: lock,
         });
         let worker = Arc::new(Worker::start(&inner)?);
-        Ok(Self { inner, _worker: worker })
+        #[cfg(feature = "valkey")]
+        let heart = super::fleet::Heart::start(&inner)?.map(Arc::new);
+        Ok(Self {
+            inner,
+            _worker: worker,
+            #[cfg(feature = "valkey")]
+            _heart: heart,
+        })
     }
 }
 
@@ -85,6 +96,10 @@ impl Inner {
     fn close(&self) -> Result<()> {
         // A broken disclosure log is no reason to leave the two apart.
         let noted = self.note_disclosures();
+        #[cfg(feature = "valkey")]
+        if let Some(fleet) = &self.fleet {
+            fleet.leave();
+        }
         self.ledger.settle()?;
         if let Some(file) = &self.epoch_file {
             file.note(&self.ledger, self.clock.monotonic_ns(), true)?;

@@ -67,6 +67,8 @@ pub struct Options {
     pub(crate) events: Events,
     pub(crate) tripwires: TripwirePolicy,
     pub(crate) suspicious_from_percent: Option<u8>,
+    #[cfg(feature = "valkey")]
+    pub(crate) fleet: Option<crate::fleet::FleetOptions>,
 }
 
 /// What to do where there is no index yet.
@@ -119,6 +121,8 @@ impl Options {
             events: Events::default(),
             tripwires: TripwirePolicy::default(),
             suspicious_from_percent: None,
+            #[cfg(feature = "valkey")]
+            fleet: None,
         }
     }
 

@@ -244,6 +244,6 @@ impl Inner {
             None => quota,
         };
         let own = QuotaOverride::fixed(quota);
-        self.ledger.set_override(scope, Some((own, std::time::Duration::ZERO)))
+        self.set_override(scope, Some((own, std::time::Duration::ZERO)))
     }
 }

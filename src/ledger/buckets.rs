@@ -22,7 +22,7 @@ use crate::quota;
 use crate::words::{Caller, Quota};
 
 /// Most scopes of a charge: a caller, its origins, everyone.
-pub(super) const MAX_SCOPES: usize = Caller::MAX_ORIGINS + 2;
+pub(crate) const MAX_SCOPES: usize = Caller::MAX_ORIGINS + 2;
 const SHARDS: usize = 64;
 
 /// Which shard a scope is in. Identities are uniform, and tables take other bits of them.

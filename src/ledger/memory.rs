@@ -266,9 +266,21 @@ impl Memory {
         shared: &Shared,
         now_ns: u64,
         paid: impl ExactSizeIterator<Item = u32>,
+        is_new: impl FnMut(bool),
+    ) {
+        self.remember_paid(caller, shared, (now_ns, now_ns), paid, is_new);
+    }
+
+    /// The same for numbers that were paid for at one moment and are heard of at another.
+    pub(super) fn remember_paid(
+        &self,
+        caller: ScopeId,
+        shared: &Shared,
+        (paid_ns, now_ns): (u64, u64),
+        paid: impl ExactSizeIterator<Item = u32>,
         mut is_new: impl FnMut(bool),
     ) {
-        let generation = self.generation(now_ns / MINUTE_NS);
+        let generation = self.generation(paid_ns / MINUTE_NS);
         let mut remembered = shared.lock();
         let before = remembered.set.memory_bytes();
         let of_generation = match remembered.unwritten.iter().position(|(of, _)| *of == generation) {

@@ -8,6 +8,8 @@ mod backup;
 mod bucket_rows;
 mod buckets;
 mod disclosures;
+#[cfg(feature = "valkey")]
+mod elsewhere;
 mod group;
 mod known;
 mod levers;
@@ -32,6 +34,8 @@ use crate::words::{QuotaPolicy, Result};
 
 pub(crate) use self::activity::{ActivityOptions, InWindows, TopOf, TopScope};
 pub(crate) use self::backup::copy;
+#[cfg(feature = "valkey")]
+pub(crate) use self::buckets::MAX_SCOPES;
 pub(crate) use self::redb::{LedgerOptions, RedbLedger};
 pub(crate) use levers::{ScopeBudget, StandingOf};
 #[cfg(feature = "internals")]

@@ -315,6 +315,38 @@ impl RedbLedger {
         }
     }
 
+    /// The charge of a lookup, paid by `pay`, which is told the moment and how many numbers are novel, and whose grant is
+    /// durable when it returns.
+    #[inline]
+    pub(super) fn charge_by(
+        &self,
+        scopes: &[Scope<'_>],
+        fingerprints: &[u32],
+        pay: impl FnOnce(u64, u64) -> Result<Grant>,
+    ) -> Result<Verdict> {
+        self.check_poison()?;
+        let now_ns = self.time.ledger_ns();
+        let caller = scopes.first().map(|scope| scope.id).unwrap_or_default();
+        let remembered = self.memory.recall(&self.db, caller, now_ns)?;
+
+        let mut novel = match &remembered {
+            Some(remembered) => remembered.lock().novel(fingerprints),
+            None => (0..fingerprints.len() as u32).collect(),
+        };
+        let grant = pay(now_ns, novel.len() as u64)?;
+        let granted = usize::try_from(grant.granted).unwrap_or(usize::MAX).min(novel.len());
+        let deferred = novel.split_off(granted);
+        // Only now: what is remembered is free, so it must be paid for good.
+        if let Some(remembered) = remembered.filter(|_| granted > 0) {
+            let paid = novel.iter().map(|at| fingerprints.get(*at as usize).copied().unwrap_or_default());
+            self.memory.remember(caller, &remembered, now_ns, paid, |_| ());
+            if self.memory.must_write(now_ns) {
+                self.write_some_novelty()?;
+            }
+        }
+        Ok(Verdict { grant, charged: novel, deferred, withheld: Vec::new() })
+    }
+
     /// Charges as many numbers as are wanted, or fewer, to all scopes alike; durable when it returns.
     pub(super) fn pay(&self, scopes: &[Scope<'_>], now_ns: u64, want: impl Into<Want>) -> Result<Grant> {
         let want = want.into();
@@ -405,29 +437,9 @@ fn suspended(scopes: &[Scope<'_>], at: usize) -> Error {
 
 impl Ledger for RedbLedger {
     fn charge(&self, scopes: &[Scope<'_>], fingerprints: &[u32]) -> Result<Verdict> {
-        self.check_poison()?;
         debug_assert!(scopes.len() <= MAX_SCOPES);
         self.buckets.ask_for(scopes);
-        let now_ns = self.time.ledger_ns();
-        let caller = scopes.first().map(|scope| scope.id).unwrap_or_default();
-        let remembered = self.memory.recall(&self.db, caller, now_ns)?;
-
-        let mut novel = match &remembered {
-            Some(remembered) => remembered.lock().novel(fingerprints),
-            None => (0..fingerprints.len() as u32).collect(),
-        };
-        let grant = self.pay(scopes, now_ns, novel.len() as u64)?;
-        let granted = usize::try_from(grant.granted).unwrap_or(usize::MAX).min(novel.len());
-        let deferred = novel.split_off(granted);
-        // Only now: what is remembered is free, so it must be paid for good.
-        if let Some(remembered) = remembered.filter(|_| granted > 0) {
-            let paid = novel.iter().map(|at| fingerprints.get(*at as usize).copied().unwrap_or_default());
-            self.memory.remember(caller, &remembered, now_ns, paid, |_| ());
-            if self.memory.must_write(now_ns) {
-                self.write_some_novelty()?;
-            }
-        }
-        Ok(Verdict { grant, charged: novel, deferred, withheld: Vec::new() })
+        self.charge_by(scopes, fingerprints, |now_ns, want| self.pay(scopes, now_ns, want))
     }
 
     fn policy(&self) -> Arc<QuotaPolicy> {

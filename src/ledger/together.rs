@@ -2,7 +2,7 @@
 
 use super::buckets::Want;
 use super::memory::Shared;
-use super::{RedbLedger, Scope, ScopeId, Verdict};
+use super::{Grant, RedbLedger, Scope, ScopeId, Verdict};
 use crate::words::Result;
 
 impl RedbLedger {
@@ -21,6 +21,17 @@ impl RedbLedger {
         fingerprints: &[u32],
         least: usize,
     ) -> Result<Verdict> {
+        self.charge_together_by(scopes, fingerprints, least, |now_ns, want| self.pay(scopes, now_ns, want))
+    }
+
+    /// The same, paid by `pay`, which is told the moment and how many numbers are wanted.
+    pub(super) fn charge_together_by(
+        &self,
+        scopes: &[Scope<'_>],
+        fingerprints: &[u32],
+        least: usize,
+        pay: impl FnOnce(u64, Want) -> Result<Grant>,
+    ) -> Result<Verdict> {
         self.check_poison()?;
         let now_ns = self.time.ledger_ns();
         let caller = scopes.first().map(|scope| scope.id).unwrap_or_default();
@@ -38,7 +49,7 @@ impl RedbLedger {
             novel.clear();
         }
         let want = Want { least: least as u64, most: novel.len() as u64 };
-        let grant = self.pay(scopes, now_ns, want)?;
+        let grant = pay(now_ns, want)?;
         let granted = usize::try_from(grant.granted).unwrap_or(usize::MAX).min(novel.len());
         let deferred = novel.split_off(granted);
         if let Some(remembered) = remembered.filter(|_| granted > 0) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::{
-    AccountId, Caller, Damage, DisclosureMode, EmailError, OriginError, ParseAccountError, ParseQuotaError, Purpose,
-    SecretError, Suspension, UnknownMode, UnknownPurpose, VersionError,
+    AccountId, Caller, Damage, DisclosureMode, EmailError, OriginError, ParseAccountError, ParseQuotaError,
+    Purpose, SecretError, Suspension, UnknownMode, UnknownPurpose, VersionError,
 };
 use crate::phone::E164Error;
 
@@ -28,6 +28,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The ledger of the fleet gave nothing.
+    #[cfg(feature = "valkey")]
+    #[error("the fleet: {0}")]
+    Fleet(#[from] super::FleetError),
     /// The directory holds no index, and none was to be created.
     #[error("{} holds no index: create one first", dir.display())]
     NotAnIndex {

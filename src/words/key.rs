@@ -104,6 +104,12 @@ impl KeyRing {
         self.everyone
     }
 
+    /// The name of the fleet of this secret.
+    #[cfg(feature = "valkey")]
+    pub(crate) fn fleet(&self) -> [u8; 16] {
+        halves(&self.identities, &["fleet"], &[]).0
+    }
+
     /// The stored name of a caller or an origin: `kind` separates the two and one kind of origin from another.
     #[cfg(any(test, feature = "internals"))]
     pub(crate) fn identity_of(&self, kind: &str, id: &[u8]) -> [u8; 16] {

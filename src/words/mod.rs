@@ -5,6 +5,8 @@ mod caller;
 mod clock;
 mod damage;
 mod error;
+#[cfg(feature = "valkey")]
+mod fleet_error;
 mod key;
 mod listing;
 mod mode;
@@ -23,6 +25,8 @@ pub use caller::{Caller, Origin, OriginError};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use damage::Damage;
 pub use error::{Error, Result};
+#[cfg(feature = "valkey")]
+pub use fleet_error::FleetError;
 #[cfg(feature = "internals")]
 pub(crate) use key::CallerKeys;
 pub(crate) use key::{Key, KeyRing};
