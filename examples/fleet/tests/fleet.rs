@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{Answer, Host, MAX_LAG, Node, Valkey, answer, hash, number};
 use fleet::{Change, Feed};
+use serde_json::{Value, json};
 use unlisted::{AccountId, OptIns};
 
 #[test]
@@ -25,6 +26,7 @@ fn a_fleet_follows_one_feed() {
     an_opt_out_reaches_every_node(&mut host, &mut feed, &nodes);
     a_node_that_was_stopped_refuses_before_it_catches_up(&mut host, &mut feed, &nodes);
     a_feed_that_is_cut_off_makes_nodes_refuse(&valkey, &mut host, &mut feed, &nodes);
+    nodes_spend_one_budget(&valkey, &host, &mut feed);
     nodes.extend(a_node_begins_with_a_backup(&valkey, &mut host, &mut feed, &nodes));
     an_entry_that_cannot_be_read_ends_nodes(&valkey, nodes);
 }
@@ -202,6 +204,48 @@ fn a_feed_that_is_cut_off_makes_nodes_refuse(valkey: &Valkey, host: &mut Host, f
         "cut off: {asked} nodes refused after {refused_after:?}, a new primary after {failover:?}, answers {back:?} after the \
          opt-out, none with it; {compared} answers as the table"
     );
+}
+
+/// A crowd behind one network asks every node in turn. One of them is killed, and one comes late, with a backup.
+fn nodes_spend_one_budget(valkey: &Valkey, host: &Host, feed: &mut Feed) {
+    const QUOTA: u64 = 300;
+    let quota = ["--quota", "network=300/1", "--budgets"];
+    let start = |name: &str, more: &[&str]| {
+        let node = Node::start(valkey, name, &[&quota, more].concat());
+        node.wait_until_at(&host.last_id);
+        node
+    };
+    let mut nodes = vec![start("shared-1", &["new-fleet"])];
+    nodes.extend(["shared-2", "shared-3"].map(|name| start(name, &["fleet"])));
+    let (mut spent, mut asked) = ([0; 4], 0);
+    for round in 0..20 {
+        if round == 3 {
+            nodes.remove(1).kill();
+            nodes.insert(1, start("shared-2", &["fleet"]));
+            assert_eq!(nodes[0].request("POST", "/backup", "").0, 200);
+            let backup = nodes[0].dir.join("backup");
+            nodes.push(start("shared-4", &["fleet", "--restore-from", backup.to_str().unwrap()]));
+        }
+        for (i, node) in nodes.iter().enumerate() {
+            let first = 1_000 + 100 * round + 20 * i as u64;
+            let numbers: Vec<String> = (first..first + 20).map(number).collect();
+            asked += numbers.len();
+            let (caller, network) = (format!("user-{first}"), "203.0.113.9");
+            let question =
+                json!({ "caller": caller, "network": network, "purpose": "search", "numbers": numbers });
+            let (status, body) = node.request("POST", "/lookup", &question.to_string());
+            assert_eq!(status, 200, "{body}");
+            spent[i] += serde_json::from_str::<Value>(&body).unwrap()["charged"].as_u64().unwrap();
+        }
+    }
+    let all: u64 = spent.iter().sum();
+    // What a killed node had leased is forfeited: a sixteenth of the burst at most.
+    assert!(all <= QUOTA && all >= QUOTA - QUOTA / 16 * 4, "{spent:?}");
+    assert!(spent[3] > 0, "the node from a backup has the fleet's budgets, and not the empty ones of its copy");
+    for node in &nodes {
+        assert!(feed.forget(&node.name).unwrap());
+    }
+    println!("one budget: of {QUOTA} numbers of a network {all} were spent, by node {spent:?}; {asked} asked");
 }
 
 fn a_node_begins_with_a_backup(valkey: &Valkey, host: &mut Host, feed: &mut Feed, nodes: &[Node]) -> Vec<Node> {

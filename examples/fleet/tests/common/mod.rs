@@ -43,7 +43,7 @@ impl Valkey {
         String::from_utf8(ended.stdout).unwrap()
     }
 
-    pub fn options(&self, replicas: u64) -> FeedOptions {
+    pub fn options(&self, replicas: u32) -> FeedOptions {
         FeedOptions { servers: self.servers.clone(), user: None, password: None, replicas }
     }
 
@@ -89,12 +89,14 @@ pub struct Node {
 impl Node {
     pub fn start(valkey: &Valkey, name: &str, more: &[&str]) -> Self {
         let dir = valkey.home.join(name);
+        let budgets: &[&str] = if more.contains(&"--budgets") { &[] } else { &["--budgets", "own"] };
         let mut child = Command::new(env!("CARGO_BIN_EXE_fleet"))
             .args(["node", "--name", name, "--feed", &valkey.servers.join(",")])
             .args(["--max-lag-ms", &MAX_LAG.as_millis().to_string(), "--poll-ms", "50"])
             .arg("--dir")
             .arg(&dir)
             .args(["--quota", "caller=10000000/1000000"])
+            .args(budgets)
             .args(more)
             .env("UNLISTED_SECRET", SECRET)
             .stderr(Stdio::piped())
