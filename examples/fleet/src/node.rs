@@ -13,6 +13,10 @@ use crate::follower::{Follower, Progress};
 use crate::http::{self, Asked};
 use crate::{Error, Feed, FeedOptions};
 
+/// How long a call to the fleet's ledger may take. A replica's disk has to keep up within it, also with what a first node writes
+/// when it makes the ledger.
+const LEDGER_CALL: Duration = Duration::from_secs(5);
+
 /// How a node is run.
 pub struct Config {
     /// Its directory, with the index and its backup.
@@ -55,7 +59,7 @@ pub struct Node {
 fn options(config: &Config) -> Options {
     let options = Options::new(config.secret.clone()).quotas(config.quotas.clone()).max_lag(config.max_lag);
     let feed = &config.feed;
-    let mut fleet = FleetOptions::new(&feed.servers).replicas(feed.replicas);
+    let mut fleet = FleetOptions::new(&feed.servers).replicas(feed.replicas).call_timeout(LEDGER_CALL);
     if let Some(password) = &feed.password {
         fleet = fleet.credentials(feed.user.as_deref().unwrap_or("default"), password.as_str());
     }

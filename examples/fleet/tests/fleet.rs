@@ -22,11 +22,11 @@ fn a_fleet_follows_one_feed() {
     feed.begin().unwrap();
     let mut nodes: Vec<Node> = (1..=3).map(|i| Node::start(&valkey, &format!("node-{i}"), &[])).collect();
     nodes_converge(&mut host, &mut feed, &nodes);
+    nodes_spend_one_budget(&valkey, &host, &mut feed);
     killed_nodes_apply_exactly_once(&valkey, &mut host, &mut feed, &mut nodes);
     an_opt_out_reaches_every_node(&mut host, &mut feed, &nodes);
     a_node_that_was_stopped_refuses_before_it_catches_up(&mut host, &mut feed, &nodes);
     a_feed_that_is_cut_off_makes_nodes_refuse(&valkey, &mut host, &mut feed, &nodes);
-    nodes_spend_one_budget(&valkey, &host, &mut feed);
     nodes.extend(a_node_begins_with_a_backup(&valkey, &mut host, &mut feed, &nodes));
     an_entry_that_cannot_be_read_ends_nodes(&valkey, nodes);
 }
@@ -210,11 +210,7 @@ fn a_feed_that_is_cut_off_makes_nodes_refuse(valkey: &Valkey, host: &mut Host, f
 fn nodes_spend_one_budget(valkey: &Valkey, host: &Host, feed: &mut Feed) {
     const QUOTA: u64 = 300;
     let quota = ["--quota", "network=300/1", "--budgets"];
-    let start = |name: &str, more: &[&str]| {
-        let node = Node::start(valkey, name, &[&quota, more].concat());
-        node.wait_until_at(&host.last_id);
-        node
-    };
+    let start = |name: &str, more: &[&str]| Node::start(valkey, name, &[&quota, more].concat());
     let mut nodes = vec![start("shared-1", &["new-fleet"])];
     nodes.extend(["shared-2", "shared-3"].map(|name| start(name, &["fleet"])));
     let (mut spent, mut asked) = ([0; 4], 0);
@@ -227,6 +223,7 @@ fn nodes_spend_one_budget(valkey: &Valkey, host: &Host, feed: &mut Feed) {
             nodes.push(start("shared-4", &["fleet", "--restore-from", backup.to_str().unwrap()]));
         }
         for (i, node) in nodes.iter().enumerate() {
+            node.wait_until_at(&host.last_id);
             let first = 1_000 + 100 * round + 20 * i as u64;
             let numbers: Vec<String> = (first..first + 20).map(number).collect();
             asked += numbers.len();

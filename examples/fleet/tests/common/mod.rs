@@ -16,7 +16,7 @@ use unlisted::{AccountId, OptIns, PhoneHash};
 pub const SECRET: &str = "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e";
 pub const MAX_LAG: Duration = Duration::from_millis(1_000);
 /// How long anything may take that has to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A cluster of three primaries with a replica each, started and stopped by the script beside the package.
 pub struct Valkey {
@@ -279,12 +279,12 @@ impl Host {
     /// Some change to one of few accounts, so that they meet.
     pub fn change_something(&mut self, feed: &mut Feed) {
         let (number, account) = (self.random(NUMBERS), self.random(100));
-        match self.random(20) {
+        match self.random(200) {
             0 => {
                 self.listings.retain(|(_, of), _| *of != account);
                 self.publish(feed, &Change::Erase { account: AccountId::from(account) });
             }
-            1 | 2 => {
+            1..=20 => {
                 self.version += 1;
                 self.listings.remove(&(number, account));
                 let (number, account) = (hash(number), AccountId::from(account));
