@@ -36,7 +36,7 @@ pub struct FeedOptions {
     pub password: Option<String>,
     /// Replicas that must have on disk what is published.
     #[arg(long = "feed-replicas", value_name = "COUNT", default_value_t = 1)]
-    pub replicas: u64,
+    pub replicas: u32,
 }
 
 /// A feed, through one connection at a time.
@@ -135,7 +135,7 @@ impl Feed {
         let value = self.query(write)?;
         let expected = self.options.replicas;
         let Some(mut connection) = self.connection.take() else { return Err(Error::NoFeed) };
-        let (local, replicas): (u64, u64) =
+        let (local, replicas): (u32, u32) =
             cmd("WAITAOF").arg(1).arg(expected).arg(REPLICATED_MS).query(&mut connection)?;
         self.connection = Some(connection);
         if local == 0 || replicas < expected {

@@ -150,7 +150,7 @@ async fn blocking(work: impl FnOnce() -> Result<Value, Error> + Send + 'static) 
 fn refusal(error: &Error) -> Response {
     let status = match error {
         // Another node may answer.
-        Error::Lagging { .. } | Error::Poisoned { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Lagging { .. } | Error::Fleet(_) | Error::Poisoned { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Error::Suspended { .. } => StatusCode::FORBIDDEN,
         Error::E164(_) | Error::Purpose(_) | Error::EmptyCaller | Error::CallerIdTooLong { .. } => {
             StatusCode::BAD_REQUEST

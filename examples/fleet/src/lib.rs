@@ -14,7 +14,7 @@ use thiserror::Error;
 pub use change::Change;
 pub use feed::{BEGINNING, Entry, Feed, FeedOptions, Page};
 pub use follower::with_causes;
-pub use node::{Config, Node};
+pub use node::{Budgets, Config, Node};
 
 /// Why a node does not follow its feed, or does not run.
 #[derive(Debug, Error)]
@@ -24,7 +24,7 @@ pub enum Error {
     Feed(#[from] redis::RedisError),
     /// It passes: what a primary says that no replica keeps up with may be undone, by a replica that takes its place.
     #[error("{replicas} replicas of the feed have on disk what its primary was told, and {expected} should")]
-    NotReplicated { replicas: u64, expected: u64 },
+    NotReplicated { replicas: u32, expected: u32 },
     #[error("there is no feed at this address: begin one")]
     NoFeed,
     #[error(

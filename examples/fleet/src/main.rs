@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, Subcommand};
-use fleet::{Change, Config, Feed, FeedOptions, Node, with_causes};
+use fleet::{Budgets, Change, Config, Feed, FeedOptions, Node, with_causes};
 use tokio::signal::unix::{SignalKind, signal};
 use unlisted::{AccountId, OptIns, PhoneHash, QuotaPolicy, Secret};
 
@@ -51,6 +51,9 @@ struct NodeArgs {
     /// A backup of another node, to begin with.
     #[arg(long)]
     restore_from: Option<PathBuf>,
+    /// Whose budgets it spends.
+    #[arg(long, value_enum, default_value = "fleet")]
+    budgets: Budgets,
     /// How far behind the feed it still answers, in milliseconds.
     #[arg(long, default_value_t = 3_000)]
     max_lag_ms: u64,
@@ -134,6 +137,7 @@ fn run_node(args: NodeArgs) -> Result<(), Box<dyn Error>> {
         poll: Duration::from_millis(args.poll_ms),
         name: args.name,
         restore_from: args.restore_from,
+        budgets: args.budgets,
         feed: args.feed,
         listen: args.listen,
     })?;

@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use unlisted::{Index, Options, QuotaPolicy, Secret};
+use unlisted::{FleetOptions, Index, Options, QuotaPolicy, Secret};
 
 use crate::follower::{Follower, Progress};
 use crate::http::{self, Asked};
 use crate::{Error, Feed, FeedOptions};
+
+/// How long a call to the fleet's ledger may take. A replica's disk has to keep up within it, also with what a first node writes
+/// when it makes the ledger.
+const LEDGER_CALL: Duration = Duration::from_secs(5);
 
 /// How a node is run.
 pub struct Config {
@@ -28,9 +32,21 @@ pub struct Config {
     pub name: String,
     /// A backup of another node, to begin with if this one has no index yet.
     pub restore_from: Option<PathBuf>,
+    pub budgets: Budgets,
     pub feed: FeedOptions,
     /// Where the host asks, on this machine.
     pub listen: SocketAddr,
+}
+
+/// Whose budgets a node spends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Budgets {
+    /// The fleet's: one ledger on the cluster that has the feed.
+    Fleet,
+    /// The fleet's, which is made if it is not there: for the first node, the first time.
+    NewFleet,
+    /// Its own: a caller who reaches three nodes has three.
+    Own,
 }
 
 /// A node that is open and does not follow yet.
@@ -39,9 +55,19 @@ pub struct Node {
     config: Config,
 }
 
-/// How every node opens its index. A budget of the fleet instead of one a node is switched on here, for all alike.
+/// How a node opens its index.
 fn options(config: &Config) -> Options {
-    Options::new(config.secret.clone()).quotas(config.quotas.clone()).max_lag(config.max_lag)
+    let options = Options::new(config.secret.clone()).quotas(config.quotas.clone()).max_lag(config.max_lag);
+    let feed = &config.feed;
+    let mut fleet = FleetOptions::new(&feed.servers).replicas(feed.replicas).call_timeout(LEDGER_CALL);
+    if let Some(password) = &feed.password {
+        fleet = fleet.credentials(feed.user.as_deref().unwrap_or("default"), password.as_str());
+    }
+    match config.budgets {
+        Budgets::Fleet => options.fleet(fleet),
+        Budgets::NewFleet => options.fleet(fleet.create()),
+        Budgets::Own => options,
+    }
 }
 
 impl Node {

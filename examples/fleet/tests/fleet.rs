@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{Answer, Host, MAX_LAG, Node, Valkey, answer, hash, number};
 use fleet::{Change, Feed};
+use serde_json::{Value, json};
 use unlisted::{AccountId, OptIns};
 
 #[test]
@@ -21,6 +22,7 @@ fn a_fleet_follows_one_feed() {
     feed.begin().unwrap();
     let mut nodes: Vec<Node> = (1..=3).map(|i| Node::start(&valkey, &format!("node-{i}"), &[])).collect();
     nodes_converge(&mut host, &mut feed, &nodes);
+    nodes_spend_one_budget(&valkey, &host, &mut feed);
     killed_nodes_apply_exactly_once(&valkey, &mut host, &mut feed, &mut nodes);
     an_opt_out_reaches_every_node(&mut host, &mut feed, &nodes);
     a_node_that_was_stopped_refuses_before_it_catches_up(&mut host, &mut feed, &nodes);
@@ -204,6 +206,48 @@ fn a_feed_that_is_cut_off_makes_nodes_refuse(valkey: &Valkey, host: &mut Host, f
     );
 }
 
+/// A crowd behind one network asks every node in turn. One of them is killed, and one comes late, with a backup.
+fn nodes_spend_one_budget(valkey: &Valkey, host: &Host, feed: &mut Feed) {
+    const QUOTA: u64 = 300;
+    let quota = ["--quota", "network=300/1", "--budgets"];
+    let start = |name: &str, more: &[&str]| Node::start(valkey, name, &[&quota, more].concat());
+    let mut nodes = vec![start("shared-1", &["new-fleet"])];
+    nodes.extend(["shared-2", "shared-3"].map(|name| start(name, &["fleet"])));
+    let (mut spent, mut asked) = ([0; 4], 0);
+    for round in 0..20 {
+        if round == 3 {
+            nodes.remove(1).kill();
+            nodes.insert(1, start("shared-2", &["fleet"]));
+            assert_eq!(nodes[0].request("POST", "/backup", "").0, 200);
+            let backup = nodes[0].dir.join("backup");
+            nodes.push(start("shared-4", &["fleet", "--restore-from", backup.to_str().unwrap()]));
+        }
+        for (i, node) in nodes.iter().enumerate() {
+            node.wait_until_at(&host.last_id);
+            let first = 1_000 + 100 * round + 20 * i as u64;
+            let numbers: Vec<String> = (first..first + 20).map(number).collect();
+            asked += numbers.len();
+            let (caller, network) = (format!("user-{first}"), "203.0.113.9");
+            let question =
+                json!({ "caller": caller, "network": network, "purpose": "search", "numbers": numbers });
+            let (status, body) = node.request("POST", "/lookup", &question.to_string());
+            assert_eq!(status, 200, "{body}");
+            spent[i] += serde_json::from_str::<Value>(&body).unwrap()["charged"].as_u64().unwrap();
+        }
+    }
+    let all: u64 = spent.iter().sum();
+    // What a killed node had leased is forfeited: a sixteenth of the burst at most.
+    assert!(all <= QUOTA && all >= QUOTA - QUOTA / 16 * 4, "{spent:?}");
+    assert!(spent[3] > 0, "the node from a backup has the fleet's budgets, and not the empty ones of its copy");
+    // Once they are gone: a node that runs notes itself again.
+    let names: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
+    drop(nodes);
+    for name in names {
+        assert!(feed.forget(&name).unwrap());
+    }
+    println!("one budget: of {QUOTA} numbers of a network {all} were spent, by node {spent:?}; {asked} asked");
+}
+
 fn a_node_begins_with_a_backup(valkey: &Valkey, host: &mut Host, feed: &mut Feed, nodes: &[Node]) -> Vec<Node> {
     let (status, body) = nodes[0].request("POST", "/backup", "");
     assert_eq!(status, 200, "{body}");
@@ -215,8 +259,12 @@ fn a_node_begins_with_a_backup(valkey: &Valkey, host: &mut Host, feed: &mut Feed
     all.push(&fourth);
     let compared = host.compare(&all);
     // All of them are past the backup, so nothing keeps its entry.
+    // What a node has applied it notes when it reads next.
+    sleep(Duration::from_secs(2));
     let trimmed = feed.trim().unwrap();
     assert!(trimmed > 1_000, "{trimmed}");
+    let (_, mut connection) = valkey.primary();
+    assert_eq!(redis::cmd("XLEN").arg("{feed}:entries").query::<u64>(&mut connection).unwrap(), 1);
     for (name, more) in [("node-5", &from_backup[..]), ("node-6", &[])] {
         let (status, log) = Node::start(valkey, name, more).wait();
         assert!(!status.success() && log.contains("newer backup"), "{log}");

@@ -16,7 +16,7 @@ use unlisted::{AccountId, OptIns, PhoneHash};
 pub const SECRET: &str = "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e";
 pub const MAX_LAG: Duration = Duration::from_millis(1_000);
 /// How long anything may take that has to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A cluster of three primaries with a replica each, started and stopped by the script beside the package.
 pub struct Valkey {
@@ -43,7 +43,7 @@ impl Valkey {
         String::from_utf8(ended.stdout).unwrap()
     }
 
-    pub fn options(&self, replicas: u64) -> FeedOptions {
+    pub fn options(&self, replicas: u32) -> FeedOptions {
         FeedOptions { servers: self.servers.clone(), user: None, password: None, replicas }
     }
 
@@ -89,12 +89,14 @@ pub struct Node {
 impl Node {
     pub fn start(valkey: &Valkey, name: &str, more: &[&str]) -> Self {
         let dir = valkey.home.join(name);
+        let budgets: &[&str] = if more.contains(&"--budgets") { &[] } else { &["--budgets", "own"] };
         let mut child = Command::new(env!("CARGO_BIN_EXE_fleet"))
             .args(["node", "--name", name, "--feed", &valkey.servers.join(",")])
             .args(["--max-lag-ms", &MAX_LAG.as_millis().to_string(), "--poll-ms", "50"])
             .arg("--dir")
             .arg(&dir)
             .args(["--quota", "caller=10000000/1000000"])
+            .args(budgets)
             .args(more)
             .env("UNLISTED_SECRET", SECRET)
             .stderr(Stdio::piped())
@@ -277,12 +279,12 @@ impl Host {
     /// Some change to one of few accounts, so that they meet.
     pub fn change_something(&mut self, feed: &mut Feed) {
         let (number, account) = (self.random(NUMBERS), self.random(100));
-        match self.random(20) {
+        match self.random(200) {
             0 => {
                 self.listings.retain(|(_, of), _| *of != account);
                 self.publish(feed, &Change::Erase { account: AccountId::from(account) });
             }
-            1 | 2 => {
+            1..=20 => {
                 self.version += 1;
                 self.listings.remove(&(number, account));
                 let (number, account) = (hash(number), AccountId::from(account));
