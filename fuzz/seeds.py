@@ -38,6 +38,12 @@ MARKED = b'\xef\xbb\xbf"phone\n",b\n\xef\xbb\xbf1,2\n'
 for name, file in {"plain": PLAIN, "hashed": HASHED, "feed": FEED, "quoted": QUOTED, "marked": MARKED}.items():
     for block in [0, 6, 255]:
         seed("csv_import", f"{name}-{block}", bytes([block, 255, 255]), file)
+# Rows that an import packs into one block: of one first byte of the hash, with accounts of 8 bytes, and with some of 16.
+COLUMNS = b"phone_hash,account,opt_ins,version\n"
+UUID = b"0000002a-0000-0000-0000-00000000002a"
+for name, accounts in {"numbers": [b"7", b"42", b"8", b"9"], "uuids": [b"7", UUID, b"8"]}.items():
+    rows = (b"ab%02x" % (99 * i) + b"0c" * 30 + b"," + account + b",search,%d\n" % 300**i for i, account in enumerate(accounts))
+    seed("csv_import", f"packed-{name}", bytes([200, 255, 255]), COLUMNS, *rows)
 seed("csv_import", "long", bytes([4, 30, 0]), PLAIN)
 seed("csv_import", "endless", bytes([4, 9, 0]), b'a,b\n1,"2,3\n,,,,,,,,,,')
 

@@ -9,12 +9,14 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::disclosures::{DisclosureLog, DisclosureSync, Filter, Folder, Group, Origins, hostile};
 use crate::disk::Disk;
+use crate::index::import_blocks;
+use crate::segment::Flaw;
 use crate::segment::builder::{Input, build, shape_for};
 use crate::segment::keys::KeyRange;
 use crate::segment::layout::{FORMAT_VERSION, PAGE_LEN, footer, page_sum};
 use crate::segment::line;
 use crate::segment::reader::Segment;
-use crate::words::{AccountId, Entry, Error, Key, KeyRing, PhoneHash, Purpose, Secret, Stamp};
+use crate::words::{AccountId, Damage, Entry, Error, Key, KeyRing, PhoneHash, Purpose, Secret, Stamp};
 use crate::{ledger, store};
 
 pub use crate::disk::sim::{Fault, Moment, SimDisk, Watch};
@@ -26,9 +28,6 @@ pub use crate::words::prf::Prf;
 const FOOTER_LEN: usize = 24;
 /// Bytes of the header that its checksum, which follows them, covers.
 const HEADER_SUMMED: usize = 160;
-/// The largest file that [`repair_segment`] makes: a hostile header may ask for petabytes.
-const MAX_REPAIRED_LEN: usize = 8 << 20;
-
 /// What a segment is built from, besides its listings.
 #[derive(Debug, Clone, Copy)]
 pub struct SegmentSpec {
@@ -101,7 +100,20 @@ fn raw(entry: &Entry) -> RawEntry {
     RawEntry { key: entry.key.to_bytes(), account: entry.account, stamp: entry.stamp.word() }
 }
 
-/// A segment over bytes in memory. Errors come as text.
+/// What is wrong with the bytes of a segment. Its text is made only where it is asked for: fuzz targets meet thousands a second.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentFlaw(Flaw);
+
+/// What is left of a damaged segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Salvaged {
+    /// The listings of every bucket that is right.
+    pub listings: Vec<RawEntry>,
+    /// Spans of the first eight bytes of keys whose listings may be missing, both ends included.
+    pub lost: Vec<(u64, u64)>,
+}
+
+/// A segment over bytes in memory.
 #[derive(Debug)]
 pub struct OpenSegment(Segment<Vec<u8>>);
 
@@ -110,44 +122,52 @@ impl OpenSegment {
     ///
     /// # Errors
     /// What is wrong with the bytes.
-    pub fn open(bytes: Vec<u8>) -> Result<Self, String> {
-        Segment::open(bytes).map(Self).map_err(|flaw| format!("{flaw:?}"))
+    pub fn open(bytes: Vec<u8>) -> Result<Self, SegmentFlaw> {
+        Segment::open(bytes).map(Self).map_err(SegmentFlaw)
     }
 
     /// May the key have a listing that opted in to the purpose?
     ///
     /// # Errors
     /// What is wrong with the page.
-    pub fn may_contain(&self, key: [u8; 16], purpose: Purpose) -> Result<bool, String> {
-        self.0.may_contain(Key::from_bytes(key), purpose).map_err(|flaw| format!("{flaw:?}"))
+    pub fn may_contain(&self, key: [u8; 16], purpose: Purpose) -> Result<bool, SegmentFlaw> {
+        self.0.may_contain(Key::from_bytes(key), purpose).map_err(SegmentFlaw)
     }
 
     /// Accounts and stamps of every listing of a key.
     ///
     /// # Errors
     /// What is wrong with a page or a listing.
-    pub fn probe(&self, key: [u8; 16]) -> Result<Vec<(AccountId, u64)>, String> {
+    pub fn probe(&self, key: [u8; 16]) -> Result<Vec<(AccountId, u64)>, SegmentFlaw> {
         let mut found = Vec::new();
         let probed = self.0.probe(Key::from_bytes(key), |account, stamp| found.push((account, stamp.word())));
-        probed.map(|()| found).map_err(|flaw| format!("{flaw:?}"))
+        probed.map(|()| found).map_err(SegmentFlaw)
     }
 
     /// Every listing, in no useful order.
     ///
     /// # Errors
     /// What is wrong with a page or a listing.
-    pub fn listings(&self) -> Result<Vec<RawEntry>, String> {
+    pub fn listings(&self) -> Result<Vec<RawEntry>, SegmentFlaw> {
         let mut found = Vec::new();
-        self.0.for_each(|e| found.push(raw(&e))).map_err(|flaw| format!("{flaw:?}"))?;
+        self.0.for_each(|e| found.push(raw(&e))).map_err(SegmentFlaw)?;
         Ok(found)
+    }
+
+    /// Every listing of the buckets that are right, and which keys the others were of.
+    #[must_use]
+    pub fn salvage(&self) -> Salvaged {
+        let mut listings = Vec::new();
+        let lost = self.0.salvage(|e| listings.push(raw(&e)));
+        Salvaged { listings, lost: lost.spans() }
     }
 
     /// Checks every page.
     ///
     /// # Errors
     /// The first page that is damaged.
-    pub fn verify_pages(&self) -> Result<(), String> {
-        self.0.verify_pages().map_err(|flaw| format!("{flaw:?}"))
+    pub fn verify_pages(&self) -> Result<(), SegmentFlaw> {
+        self.0.verify_pages().map_err(SegmentFlaw)
     }
 
     /// Does the segment use wide slots?
@@ -170,8 +190,9 @@ impl OpenSegment {
 }
 
 /// Makes the magic, the length and every checksum of a segment right, so that what is behind them is reached.
-/// Pages that have to be added are zero.
-pub fn repair_segment(bytes: &mut Vec<u8>) {
+/// Pages that have to be added are zero. A hostile header may ask for petabytes: the file gets at most `longest` bytes, and
+/// is as it was if that is not enough.
+pub fn repair_segment(bytes: &mut Vec<u8>, longest: usize) {
     if bytes.len() < PAGE_LEN {
         bytes.resize(PAGE_LEN, 0);
     }
@@ -182,29 +203,34 @@ pub fn repair_segment(bytes: &mut Vec<u8>) {
     if let Some(padding) = bytes.get_mut(HEADER_SUMMED + 8..PAGE_LEN) {
         padding.fill(0);
     }
-    if let Some(len) = expected_len(bytes) {
+    if let Some(len) = expected_len(bytes, longest) {
         bytes.resize(len, 0);
     }
     // A page and its checksum take PAGE_LEN + 8 bytes.
     let pages = bytes.len().saturating_sub(PAGE_LEN + FOOTER_LEN) / (PAGE_LEN + 8);
     let sums_at = PAGE_LEN * (1 + pages);
     bytes.resize(sums_at + 8 * pages + FOOTER_LEN, 0);
-    for number in 0..pages {
+    reseal_segment(bytes, 0..pages);
+}
+
+/// [`repair_segment`] of one whose header is right, if only these pages, counted behind it, are others.
+pub fn reseal_segment(bytes: &mut [u8], pages: impl IntoIterator<Item = usize>) {
+    let count = bytes.len().saturating_sub(PAGE_LEN + FOOTER_LEN) / (PAGE_LEN + 8);
+    let sums_at = PAGE_LEN * (1 + count);
+    for number in pages.into_iter().filter(|number| *number < count) {
         let at = PAGE_LEN * (1 + number);
         let sum = page_sum(bytes.get(at..at + PAGE_LEN).unwrap_or_default(), number);
         put(bytes, sums_at + 8 * number, &sum.to_le_bytes());
     }
-    let end = footer(bytes.get(sums_at..sums_at + 8 * pages).unwrap_or_default(), bytes.len());
-    put(bytes, sums_at + 8 * pages, &end);
+    let end = footer(bytes.get(sums_at..sums_at + 8 * count).unwrap_or_default(), bytes.len());
+    put(bytes, sums_at + 8 * count, &end);
 }
 
-/// The length that the header asks for, unless it is the present one, impossible, or beyond what a test can hold.
-fn expected_len(bytes: &[u8]) -> Option<usize> {
-    use crate::segment::Flaw;
-    use crate::words::Damage;
+/// The length that the header asks for, unless it is the present one, impossible, or too long.
+fn expected_len(bytes: &[u8], longest: usize) -> Option<usize> {
     match crate::segment::layout::Header::decode(bytes) {
         Err(Flaw::Damaged { what: Damage::Length { expected, .. }, .. }) => {
-            usize::try_from(expected).ok().filter(|len| *len <= MAX_REPAIRED_LEN)
+            usize::try_from(expected).ok().filter(|len| *len <= longest)
         }
         _ => None,
     }
@@ -224,6 +250,20 @@ pub const ROW_KINDS: usize = store::REREAD.len() + ledger::REREAD.len();
 #[must_use]
 pub fn reread_row(kind: usize, bytes: &[u8]) -> Option<Vec<u8>> {
     store::REREAD.iter().chain(&ledger::REREAD).nth(kind)?(bytes).ok()
+}
+
+/// Rows whose keys begin with the same byte as an import keeps them until it builds its segments. `None` if they are not, if a
+/// stamp is none that a writer makes, or if they are more than a block holds.
+#[must_use]
+pub fn pack_import_rows(rows: &[RawEntry]) -> Option<Vec<u8>> {
+    let rows: Option<Vec<Entry>> = rows.iter().map(entry).collect();
+    import_blocks::pack_rows(&rows?)
+}
+
+/// Reads such rows from bytes that may be any, in the order of their keys' second byte. `None` if no import wrote them.
+#[must_use]
+pub fn read_import_rows(bytes: &[u8], first_byte: u8) -> Option<Vec<RawEntry>> {
+    Some(import_blocks::read_rows(bytes, first_byte)?.iter().map(raw).collect())
 }
 
 /// Goes through the rows of a page of the disclosure log that may be any bytes and whose checksum was right.

@@ -13,18 +13,21 @@ mod common;
 mod kinds;
 #[path = "hostile/live.rs"]
 mod live;
+#[path = "hostile/memory.rs"]
+mod memory;
 #[path = "hostile/world.rs"]
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::LazyLock;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use kinds::{KINDS, Kind, Verdict};
-use world::{Answers, Files, Place};
+use world::{Answers, Files, Place, Reader};
 
 #[global_allocator]
 static ALLOCATOR: allocations::Watched = allocations::Watched;
@@ -114,17 +117,22 @@ fn attempt(place: &Place, path: &str, kind: &Kind, change: &Change, right: &Answ
     }
     place.fill(&FILES);
     std::fs::write(place.path(path), changed).unwrap();
-    let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| (kind.use_it)(place))) else {
-        return Err(format!("{path} ({}), {change:?}: a panic", kind.name));
-    };
-    let judged = kind.judge(&outcome, right, &place.path(path), change);
-    judged.map_err(|why| format!("{path} ({}), {change:?}: {why}", kind.name))
+    judge(path, kind, change, right, &place.path(path), || place.use_as(kind.reader))
 }
 
-/// What the files say as they are, by who reads them.
-fn right_answers(place: &Place, kind: &Kind) -> Answers {
-    place.fill(&FILES);
-    (kind.use_it)(place).unwrap()
+/// Says what is wrong with what comes of a changed file, which is at `at`.
+fn judge(
+    path: &str,
+    kind: &Kind,
+    change: &Change,
+    right: &Answers,
+    at: &Path,
+    use_it: impl FnOnce() -> Result<Answers, unlisted::Error>,
+) -> Result<(), String> {
+    let Ok(outcome) = catch_unwind(AssertUnwindSafe(use_it)) else {
+        return Err(format!("{path} ({}), {change:?}: a panic", kind.name));
+    };
+    kind.judge(&outcome, right, at, change).map_err(|why| format!("{path} ({}), {change:?}: {why}", kind.name))
 }
 
 #[test]
@@ -140,45 +148,53 @@ fn every_file_is_of_one_kind_and_every_kind_has_a_file() {
 
 #[test]
 fn every_cut_and_every_changed_byte_is_an_error_or_the_right_answer() {
-    let work: Vec<(&String, Change)> = FILES
-        .iter()
-        .flat_map(|(path, bytes)| changes(bytes.len()).into_iter().map(move |change| (path, change)))
-        // Of what nobody reads a few are enough.
-        .filter(|(path, change)| {
+    let every = every();
+    // Those that are wanted, of what nobody reads a few; made as they are needed, since they take more room than may be asked for.
+    let of_file = |(path, bytes): (&'static String, &Vec<u8>)| {
+        let kind = Kind::of(path).unwrap();
+        let rest = changes(bytes.len()).into_iter().filter(move |change| {
             let at = change.at().unwrap_or_default() as usize;
-            Kind::of(path).is_some_and(|kind| kind.verdict != Verdict::NotRead || at.is_multiple_of(64))
-        })
-        .step_by(every().unwrap_or(1))
-        .collect();
-    let next = AtomicUsize::new(0);
+            kind.verdict != Verdict::NotRead || at.is_multiple_of(64)
+        });
+        rest.map(move |change| (path, kind, change))
+    };
+    let work = Mutex::new(FILES.iter().flat_map(of_file).step_by(every.unwrap_or(1)));
+    let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let tried = AtomicUsize::new(0);
     let found: Vec<String> = std::thread::scope(|scope| {
         let run = || {
+            // An ordinary run uses the system's disk. Many changes are tried on one in memory, if there is one.
             let place = Place::new();
+            let memory = every.and_then(|_| memory::Memory::new());
             let mut found = Vec::new();
-            while let Some((path, change)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let kind = Kind::of(path).unwrap();
-                found.extend(attempt(&place, path, kind, change, &RIGHT[reader(kind)]).err());
+            while let Some((path, kind, change)) = next() {
+                tried.fetch_add(1, Ordering::Relaxed);
+                let judged = match &memory {
+                    Some(memory) => memory.attempt(path, kind, &change),
+                    None => attempt(&place, path, kind, &change, right(kind.reader)),
+                };
+                found.extend(judged.err());
             }
             found
         };
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(run)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
-    println!("{} changes of {} files", work.len(), FILES.len());
+    println!("{} changes of {} files, {}", tried.into_inner(), FILES.len(), memory::tried());
     assert!(found.is_empty(), "{} findings:\n{}", found.len(), found.join("\n"));
     allocations::check("a changed file");
 }
 
-/// The right answers of index, backup and stream.
-static RIGHT: LazyLock<[Answers; 3]> = LazyLock::new(|| {
-    let place = Place::new();
-    ["segment", "manifest of a backup", "stream"]
-        .map(|name| right_answers(&place, KINDS.iter().find(|kind| kind.name == name).unwrap()))
-});
-
-fn reader(kind: &Kind) -> usize {
-    let readers: [fn(&Place) -> _; 3] = [Place::use_index, Place::use_backup, Place::use_stream];
-    readers.iter().position(|reader| std::ptr::fn_addr_eq(*reader, kind.use_it)).unwrap()
+/// What the files say as they are, by who reads them.
+fn right(reader: Reader) -> &'static Answers {
+    static RIGHT: LazyLock<[Answers; 3]> = LazyLock::new(|| {
+        let place = Place::new();
+        [Reader::Index, Reader::Backup, Reader::Stream].map(|reader| {
+            place.fill(&FILES);
+            place.use_as(reader).unwrap()
+        })
+    });
+    &RIGHT[reader as usize]
 }
 
 #[test]
@@ -191,7 +207,7 @@ fn damage_of_many_bytes_is_an_error_or_the_right_answer() {
         let kind = Kind::of(path).unwrap();
         let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
         let done = TestRunner::new(config).run(&damage, |bytes| {
-            let outcome = attempt(&place, path, kind, &Change::Bytes(bytes), &RIGHT[reader(kind)]);
+            let outcome = attempt(&place, path, kind, &Change::Bytes(bytes), right(kind.reader));
             outcome.map_err(TestCaseError::fail)
         });
         done.unwrap_or_else(|error| panic!("{path}: {error}"));

@@ -1,4 +1,5 @@
-//! What can be checked of the README without running it. `.ci/run` runs its commands; its Rust is doctests.
+//! What can be checked of the README without running it: `.ci/run` runs its commands, its Rust is doctests. And that the tests by
+//! which other documents show what they say are there.
 
 use std::fs;
 use std::path::Path;
@@ -58,6 +59,55 @@ fn every_linked_file_is_there() {
     let readme = read("README.md");
     let missing: Vec<_> = linked_files(&readme).into_iter().filter(|file| !root().join(file).exists()).collect();
     assert!(missing.is_empty(), "links to nothing: {missing:?}");
+}
+
+/// What stands between backticks in running text.
+fn quoted(markdown: &str) -> Vec<&str> {
+    let lines = markdown.lines().filter(|line| !line.starts_with("```"));
+    lines.flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
+}
+
+/// Names of tests that a document mentions: sentences in small letters. Three dots stand for their rest.
+fn named_tests(markdown: &str) -> Vec<&str> {
+    let is_sentence = |name: &&str| {
+        name.matches('_').count() >= 4 && name.chars().all(|c| c.is_ascii_lowercase() || "_0123456789".contains(c))
+    };
+    let names = quoted(markdown).into_iter().map(|name| name.trim_end_matches('.'));
+    names.filter(is_sentence).collect()
+}
+
+/// All text of the sources in a folder.
+fn sources(folder: &Path) -> String {
+    let items = fs::read_dir(folder).unwrap().map(|item| item.unwrap().path());
+    let texts = items.map(|path| match path.extension() {
+        _ if path.is_dir() => sources(&path),
+        Some(ending) if ending == "rs" => fs::read_to_string(&path).unwrap(),
+        _ => String::new(),
+    });
+    texts.collect()
+}
+
+#[test]
+fn tests_that_documents_name_are_there() {
+    let code = sources(&root().join("src")) + &sources(&root().join("tests"));
+    for document in ["docs/THREAT-MODEL.md", "docs/RELIABILITY.md"] {
+        let text = read(document);
+        let names = named_tests(&text);
+        assert!(names.len() > 4, "{document} names {names:?} only");
+        let missing: Vec<_> = names.into_iter().filter(|name| !code.contains(&format!("fn {name}"))).collect();
+        assert!(missing.is_empty(), "{document} names tests that are not there: {missing:?}");
+        let paths =
+            quoted(&text).into_iter().filter(|name| name.starts_with("tests/") || name.starts_with("src/"));
+        let missing: Vec<_> = paths.filter(|path| !root().join(path).exists()).collect();
+        assert!(missing.is_empty(), "{document} names files that are not there: {missing:?}");
+    }
+}
+
+#[test]
+fn names_of_tests_are_found() {
+    let text = "`a_b_c_d_e` and `one_that_is_cut_short...`\n```\n`in_a_block_it_counts_too`\n```\n`Index::some_that_is_not_one` `cargo a_b_c_d_e`";
+    assert_eq!(quoted("a `b` c\n`d`"), ["b", "d"]);
+    assert_eq!(named_tests(text), ["a_b_c_d_e", "one_that_is_cut_short", "in_a_block_it_counts_too"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! handles, maps, threads, files or bytes on the disk grow without end.
 //!
 //! `UNLISTED_SOAK_SECONDS=3600` runs the load for an hour, and as many cycles of opening and closing as fit in a tenth of it.
+//! `UNLISTED_SOAK_PATIENCE_SECONDS` is for machines that have little time for it.
 
 #![cfg(target_os = "linux")]
 
@@ -26,6 +27,10 @@ use work::Load;
 const LOAD: Duration = Duration::from_secs(3);
 /// A thread that is at the same for so long is stuck, or the machine has no time for it.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+fn patience() -> Duration {
+    setting("UNLISTED_SOAK_PATIENCE_SECONDS").unwrap_or(PATIENCE)
+}
 /// What comes and goes besides: arenas of the allocator, threads of imports, files that are just being replaced.
 const SLACK: Usage =
     Usage { resident_bytes: 64 << 20, handles: 48, maps: 96, threads: 16, disk_bytes: 64 << 20, files: 64 };
@@ -37,7 +42,11 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn seconds() -> Option<Duration> {
-    std::env::var("UNLISTED_SOAK_SECONDS").ok()?.parse().ok().map(Duration::from_secs)
+    setting("UNLISTED_SOAK_SECONDS")
+}
+
+fn setting(name: &str) -> Option<Duration> {
+    std::env::var(name).ok()?.parse().ok().map(Duration::from_secs)
 }
 
 /// With a background thread, the system's clock, and retentions that end within a long run.
@@ -75,7 +84,7 @@ fn check_bounded(samples: &[Usage]) {
 
 fn run_load(index: &Index, backups: &Path, time: Duration) -> (Vec<Usage>, Arc<Watch>) {
     let watch = Arc::new(Watch::default());
-    let _guard = watch.guard(PATIENCE);
+    let _guard = watch.guard(patience());
     let (stop, small_charged, answered) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let load = Load { index, stop: &stop, backups, small_charged: &small_charged, answered: &answered };
     let mut samples = Vec::new();
@@ -167,7 +176,7 @@ fn a_close_under_load_answers_who_asks_and_is_complete_with_the_last_owner() {
     let folder = tempfile::tempdir().unwrap();
     let (dir, backups) = (folder.path().join("index"), folder.path().join("backups"));
     let watch = Arc::new(Watch::default());
-    let _guard = watch.guard(PATIENCE);
+    let _guard = watch.guard(patience());
     let open = || Index::open(&dir, options());
     work::fill(&open().unwrap());
     for _ in 0..if seconds().is_some() { 200 } else { 2 } {

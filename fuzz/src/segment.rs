@@ -3,23 +3,40 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use unlisted::internals::{OpenSegment, RawEntry, SegmentSpec, build_segment, repair_segment};
+use unlisted::internals::{
+    OpenSegment, RawEntry, SegmentFlaw, SegmentSpec, build_segment, repair_segment, reseal_segment,
+};
 use unlisted::{AccountId, Purpose};
 
 use super::input::Input;
 
 const PAGE_LEN: usize = 4096;
+/// Longest files that are made of what a header says: zeros and their checksums take nearly all of an execution.
+const SHORT: usize = 64 << 10;
+const LONG: usize = 512 << 10;
+/// Keys of a base that are asked for, about.
+const ASKED: usize = 6;
 
 /// Sound segments that inputs change: few listings in wide slots; and many accounts of one phone, so that the spill
 /// area is full.
-static BASES: LazyLock<[Base; 2]> = LazyLock::new(|| [Base::of(120, 1 << 40, 16), Base::of(300, 7, 8)]);
+static BASES: LazyLock<[Base; 2]> = LazyLock::new(|| [Base::of(100, 1 << 40, 16), Base::of(240, 3, 8)]);
 /// Narrow slots, which need thousands of buckets.
 static NARROW: LazyLock<Base> = LazyLock::new(|| Base::of(230_000, 1 << 40, 8));
 
+/// A sound segment and what it says.
 struct Base {
     image: Vec<u8>,
-    /// Some of its listings' keys.
-    keys: Vec<[u8; 16]>,
+    /// What is found of some of its keys.
+    answers: Vec<Answer>,
+    /// All listings, sorted.
+    listed: Vec<RawEntry>,
+}
+
+struct Answer {
+    key: [u8; 16],
+    found: Vec<(AccountId, u64)>,
+    /// Does the key pass the filter, by purpose?
+    passes: Vec<bool>,
 }
 
 impl Base {
@@ -33,12 +50,46 @@ impl Base {
                 stamp: i << 8 | if i % 5 == 0 { 0x83 } else { i & 0x3f },
             })
             .collect();
-        let (image, stored) = build_segment(&spec(0, 0, 128), &entries).expect("sound listings");
+        let (image, mut listed) = build_segment(&spec(0, 0, 128), &entries).expect("sound listings");
         let mut repaired = image.clone();
-        repair_segment(&mut repaired);
+        repair_segment(&mut repaired, image.len());
         assert!(repaired == image, "a repair makes what no writer writes: inputs would not get past it");
-        let keys = stored.iter().step_by(stored.len().div_ceil(64)).map(|e| e.key).collect();
-        Self { image, keys }
+        let segment = OpenSegment::open(image.clone()).expect("a built segment opens");
+        let keys = listed.iter().step_by(listed.len().div_ceil(ASKED));
+        let answers = keys.map(|e| Answer::of(&segment, e.key).expect("a built segment answers")).collect();
+        listed.sort_unstable();
+        Self { image, answers, listed }
+    }
+
+    /// One byte of it is another, and no checksum was made to fit: that is found, whoever reads what was changed gets an error,
+    /// and who does not the right answer.
+    fn expect_found(&self, bytes: Vec<u8>) {
+        let Ok(segment) = OpenSegment::open(bytes) else { return };
+        for right in &self.answers {
+            if let Ok(answer) = Answer::of(&segment, right.key) {
+                assert!(answer.found == right.found && answer.passes == right.passes, "a wrong answer");
+            }
+        }
+        assert!(segment.verify_pages().is_err(), "a changed byte is not found");
+        let left = segment.salvage();
+        let mut read = left.listings;
+        read.sort_unstable();
+        for listing in &self.listed {
+            let hi = u64::from_be_bytes(*listing.key.first_chunk().expect("a key is longer"));
+            let may_be_missing = left.lost.iter().any(|(first, last)| (*first..=*last).contains(&hi));
+            assert!(may_be_missing || read.binary_search(listing).is_ok(), "what is lost is not told");
+        }
+        let is_one = |listing: &RawEntry| self.listed.binary_search(listing).is_ok();
+        assert!(read.iter().all(is_one), "something is read that was not written");
+    }
+}
+
+impl Answer {
+    fn of(segment: &OpenSegment, key: [u8; 16]) -> Result<Self, SegmentFlaw> {
+        let mut found = segment.probe(key)?;
+        found.sort_unstable();
+        let passes: Result<_, _> = Purpose::ALL.iter().map(|purpose| segment.may_contain(key, *purpose)).collect();
+        Ok(Self { key, found, passes: passes? })
     }
 }
 
@@ -57,69 +108,114 @@ fn spec(range_prefix: u64, range_bits: u8, known_bits: u8) -> SegmentSpec {
 pub fn segment_open(data: &[u8]) {
     let mut input = Input::new(data);
     let mode = input.u8();
-    let (mut bytes, keys) = match mode % 64 {
-        0 => (input.rest().to_vec(), Vec::new()),
-        1..=3 => {
+    match mode % 64 {
+        0 => ask_everything(input.rest().to_vec(), &[], Walk::of(mode)),
+        kind @ 1..=3 => {
             let mut bytes = input.rest().to_vec();
-            repair_segment(&mut bytes);
-            (bytes, Vec::new())
+            repair_segment(&mut bytes, if kind == 1 { LONG } else { SHORT });
+            ask_everything(bytes, &[], Walk::of(mode));
         }
-        4..=25 => patched(&BASES[1], &mut input),
-        _ => patched(&BASES[0], &mut input),
-    };
-    if mode >= 128 {
-        damage(&mut bytes, &mut input);
+        4..=25 => change(&BASES[1], mode, &mut input),
+        _ => change(&BASES[0], mode, &mut input),
     }
-    ask_everything(bytes, &keys);
 }
 
 /// As [`segment_open`], of a segment with narrow slots. It has megabytes, so that an execution takes milliseconds.
 pub fn segment_narrow(data: &[u8]) {
     let mut input = Input::new(data);
     let mode = input.u8();
-    let (mut bytes, keys) = patched(&NARROW, &mut input);
-    if mode >= 128 {
-        damage(&mut bytes, &mut input);
-    }
-    ask_everything(bytes, &keys);
+    change(&NARROW, mode, &mut input);
 }
 
-/// Damage that no checksum was made to fit: an error or the right answer.
-fn damage(bytes: &mut [u8], input: &mut Input<'_>) {
-    let at = input.u64() as usize % bytes.len().max(1);
-    if let Some(byte) = bytes.get_mut(at) {
-        *byte ^= input.u8();
+/// How all of a segment is read: each way takes longer than all single questions.
+#[derive(Clone, Copy)]
+enum Walk {
+    List,
+    Salvage,
+}
+
+impl Walk {
+    const fn of(mode: u8) -> Self {
+        if mode & 64 == 0 { Self::List } else { Self::Salvage }
     }
 }
 
-/// A base with bytes of header and pages changed, and its checksums right.
-fn patched(base: &Base, input: &mut Input<'_>) -> (Vec<u8>, Vec<[u8; 16]>) {
+/// Changes a base, makes its checksums right or not, and asks it.
+fn change(base: &Base, mode: u8, input: &mut Input<'_>) {
     let mut bytes = base.image.clone();
-    let patches = input.below(16);
-    for _ in 0..patches {
-        let (kind, at, value) = (input.u8(), input.u64() as usize, input.array::<8>());
-        // One in four changes the header, whose fields are few and matter most.
-        let (start, len) = if kind % 4 == 0 { (12, 148) } else { (PAGE_LEN, bytes.len() - PAGE_LEN) };
-        let at = start + at % len;
-        let width = 1 + usize::from(kind / 4) % 8;
-        for (to, from) in bytes[at..].iter_mut().zip(&value[..width]) {
-            *to = *from;
-        }
+    let patched = Patched::of(&mut bytes, input);
+    match &patched {
+        Patched::Nothing => {}
+        Patched::Pages(pages) => reseal_segment(&mut bytes, pages.iter().copied()),
+        Patched::Header => repair_segment(&mut bytes, base.image.len().max(SHORT)),
     }
-    repair_segment(&mut bytes);
-    (bytes, base.keys.clone())
+    let is_damaged = mode >= 128 && damage(&mut bytes, input);
+    if is_damaged && matches!(patched, Patched::Nothing) {
+        base.expect_found(bytes);
+    } else {
+        ask_everything(bytes, &base.answers, Walk::of(mode));
+    }
 }
 
-fn ask_everything(bytes: Vec<u8>, keys: &[[u8; 16]]) {
-    let Ok(segment) = OpenSegment::open(bytes) else { return };
-    let _ = segment.verify_pages();
-    let listed = segment.listings().unwrap_or_default();
-    let listed = listed.iter().take(8).map(|e| e.key);
-    for key in keys.iter().step_by(8).copied().chain(listed).chain([[0; 16], [0xff; 16], spread(1 << 50)]) {
-        let _ = segment.probe(key);
-        for purpose in Purpose::ALL {
-            let _ = segment.may_contain(key, purpose);
+/// Damage that no checksum was made to fit; `false` if there is none.
+fn damage(bytes: &mut [u8], input: &mut Input<'_>) -> bool {
+    let at = input.u64() as usize % bytes.len().max(1);
+    let bits = input.u8();
+    bytes.get_mut(at).into_iter().for_each(|byte| *byte ^= bits);
+    bits != 0
+}
+
+/// Where a base is another.
+enum Patched {
+    Nothing,
+    Pages(Vec<usize>),
+    Header,
+}
+
+impl Patched {
+    fn of(bytes: &mut [u8], input: &mut Input<'_>) -> Self {
+        let (mut pages, mut has_header) = (Vec::new(), false);
+        for _ in 0..input.below(16) {
+            let (kind, at, value) = (input.u8(), input.u64() as usize, input.array::<8>());
+            // One in sixteen changes the header, whose fields are few. Most that do leave a file of the wrong length.
+            let is_of_header = kind % 16 == 0;
+            let (start, len) = if is_of_header { (12, 148) } else { (PAGE_LEN, bytes.len() - PAGE_LEN) };
+            let at = start + at % len;
+            let width = 1 + usize::from(kind / 16) % 8;
+            for (to, from) in bytes[at..].iter_mut().zip(&value[..width]) {
+                *to = *from;
+            }
+            has_header |= is_of_header;
+            if !is_of_header {
+                // A patch may lie in two.
+                pages.extend([at, at + width - 1].map(|at| at / PAGE_LEN - 1));
+            }
         }
+        match (has_header, pages.is_empty()) {
+            (true, _) => Self::Header,
+            (false, true) => Self::Nothing,
+            (false, false) => Self::Pages(pages),
+        }
+    }
+}
+
+fn ask_everything(bytes: Vec<u8>, answers: &[Answer], walk: Walk) {
+    let slots = bytes.len() / 24;
+    let Ok(segment) = OpenSegment::open(bytes) else { return };
+    let keys = answers.iter().map(|answer| answer.key);
+    for key in keys.chain([[0; 16], [0xff; 16], spread(1 << 50)]) {
+        let _ = Answer::of(&segment, key);
+    }
+    let listed = match walk {
+        Walk::List => {
+            let _ = segment.verify_pages();
+            segment.listings().unwrap_or_default()
+        }
+        Walk::Salvage => segment.salvage().listings,
+    };
+    assert!(listed.len() <= slots, "more listings than there is room for");
+    for listing in listed.iter().take(4) {
+        let _ = Answer::of(&segment, listing.key);
     }
 }
 

@@ -124,6 +124,7 @@ impl Index {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn suspend<'a>(&self, subject: impl Into<Subject<'a>>, reason: &str) -> Result<()> {
+        tracing::info!("an operator suspends a caller or an origin");
         self.inner.suspend(self.inner.scope_of(subject.into()), reason)
     }
 
@@ -132,6 +133,7 @@ impl Index {
     /// # Errors
     /// [`Error::Database`] or [`Error::Poisoned`] if the ledger cannot commit.
     pub fn reinstate<'a>(&self, subject: impl Into<Subject<'a>>) -> Result<bool> {
+        tracing::info!("an operator ends a suspension");
         self.inner.reinstate_scope(self.inner.scope_of(subject.into()))
     }
 
@@ -155,6 +157,7 @@ impl Index {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn grant<'a>(&self, subject: impl Into<Subject<'a>>, numbers: u64) -> Result<()> {
+        tracing::info!(numbers, "an operator gives budget back");
         self.inner.forgive(self.inner.scope_of(subject.into()), numbers)
     }
 
@@ -183,6 +186,7 @@ impl Index {
         subject: impl Into<Subject<'a>>,
         quota: Option<(QuotaOverride, Duration)>,
     ) -> Result<()> {
+        tracing::info!(ends = quota.is_none(), "an operator sets the quota of a caller or an origin");
         self.inner.set_override(self.inner.scope_of(subject.into()), quota)
     }
 
@@ -206,6 +210,7 @@ impl Index {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set_quotas(&self, policy: QuotaPolicy) -> Result<u32> {
+        tracing::info!("an operator replaces the quotas");
         self.inner.set_policy(policy)
     }
 
@@ -216,6 +221,7 @@ impl Index {
     /// # Errors
     /// [`Error::Database`] or [`Error::Poisoned`] if the ledger cannot commit.
     pub fn exhaust_budgets(&self) -> Result<()> {
+        tracing::info!("an operator empties all budgets");
         self.inner.exhaust()
     }
 

@@ -60,6 +60,9 @@ use crate::overlay::Overlay;
 use crate::store::{State, Store};
 use crate::words::{Clock, Error, KeyRing, QuotaPolicy, Result};
 
+#[cfg(feature = "internals")]
+pub(crate) use import::hostile as import_blocks;
+
 pub use backup::{BackupMode, BackupReport};
 pub use disclosures::CompactionReport;
 pub use discovery::Discovery;

@@ -24,6 +24,8 @@ const FOOTER_MAGIC: &[u8; 8] = b"GESTSLNU";
 pub(crate) const FOOTER_LEN: usize = 24;
 /// Bytes of the header that its checksum covers.
 const HEADER_SUMMED: usize = 160;
+/// What follows the checksum of the header.
+const PADDING: [u8; PAGE_LEN - HEADER_SUMMED - 8] = [0; PAGE_LEN - HEADER_SUMMED - 8];
 /// Largest count of anything in one segment: keeps every product below 2^63.
 const MAX_COUNT: u64 = 1 << 32;
 
@@ -175,7 +177,7 @@ impl Header {
         if xxh3_64(page.get(..HEADER_SUMMED).unwrap_or_default()) != sum {
             return Err(Flaw::checksum(0, "the header"));
         }
-        if page.get(HEADER_SUMMED + 8..).is_none_or(|rest| rest.iter().any(|b| *b != 0)) {
+        if page.get(HEADER_SUMMED + 8..) != Some(&PADDING) {
             return Err(Flaw::geometry(HEADER_SUMMED + 8, "the padding of the header", 1));
         }
         let header = Self::decode_fields(&mut fields)?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use unlisted::internals::SimDisk;
 use unlisted::{
-    AccountId, BackupMode, Caller, DisclosureSync, Error, Index, Listing, ManualClock, OptIns, Options, Origin,
-    PhoneHash, Purpose, Quota, QuotaPolicy, Reply, Version,
+    AccountId, BackupMode, Caller, Clock, DisclosureSync, Error, Index, Listing, ManualClock, OptIns, Options,
+    Origin, PhoneHash, Purpose, Quota, QuotaPolicy, Reply, Version,
 };
 
 use super::common;
@@ -112,6 +112,8 @@ impl Plan {
             .max_unfolded(1_000)
             .max_clock_jump(Duration::from_secs(6 * 3_600))
             .disclosure_sync(if self.is_synced() { DisclosureSync::Synced } else { written })
+            // A crash leaves nothing that only the walk over all pages would find: half of the opens go without.
+            .check_databases(random(self.seed, clock.wall_ms(), 9).is_multiple_of(2))
             .quotas(self.policy())
     }
 

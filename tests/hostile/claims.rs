@@ -6,13 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use unlisted::Error;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::FILES;
 use crate::allocations;
 use crate::kinds::Kind;
-use crate::world::{Answers, Place};
+use crate::world::{Place, Reader};
 
 /// What is claimed: more than any machine has, and what overflows when something is added.
 const CLAIMS: [u64; 3] = [1 << 32, 1 << 40, u64::MAX];
@@ -26,11 +25,11 @@ fn put(bytes: &mut [u8], at: usize, value: u64) {
 }
 
 /// Uses an index, or restores a backup. It may be an error or not, but it ends and takes little memory.
-fn survive(what: &str, change: impl FnOnce(&Place), use_it: fn(&Place) -> Result<Answers, Error>) -> bool {
+fn survive(what: &str, change: impl FnOnce(&Place), reader: Reader) -> bool {
     let place = Place::new();
     place.fill(&FILES);
     change(&place);
-    let outcome = catch_unwind(AssertUnwindSafe(|| use_it(&place)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| place.use_as(reader)));
     allocations::check(what);
     outcome.unwrap_or_else(|_| panic!("{what}: a panic")).is_ok()
 }
@@ -38,13 +37,13 @@ fn survive(what: &str, change: impl FnOnce(&Place), use_it: fn(&Place) -> Result
 /// Changes a number at an offset of a file and makes a checksum right.
 fn claim(kind: &str, at: usize, repair: fn(&mut [u8])) {
     let path = path_of(kind);
-    let use_it = Kind::of(path).unwrap().use_it;
+    let reader = Kind::of(path).unwrap().reader;
     for value in CLAIMS {
         let mut bytes = FILES[path].clone();
         put(&mut bytes, at, value);
         repair(&mut bytes);
         let write = |place: &Place| fs::write(place.path(path), &bytes).unwrap();
-        survive(&format!("{kind}: {value} at {at}"), write, use_it);
+        survive(&format!("{kind}: {value} at {at}"), write, reader);
     }
 }
 
@@ -106,7 +105,7 @@ fn the_largest_numbers_in_names_are_no_numbers() {
         ["0000000000000001-ffffffffffffffff.run", "ffffffffffffffff.log", "0000000000000004-ffffffffffffffff.run"];
     for name in names {
         let write = |place: &Place| fs::write(place.path(&format!("index/disclosures/{name}")), &run).unwrap();
-        survive(name, write, Place::use_index);
+        survive(name, write, Reader::Index);
     }
 }
 
@@ -126,7 +125,7 @@ fn sizes_in_a_stream_are_not_believed() {
         bytes[at + 148..at + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         let write = |place: &Place| fs::write(place.path(path), &bytes).unwrap();
         let what = format!("a stream with an entry of kind {:?}", char::from(kind));
-        assert!(!survive(&what, write, Place::use_stream), "{what} was taken");
+        assert!(!survive(&what, write, Reader::Stream), "{what} was taken");
     }
 }
 
@@ -218,7 +217,7 @@ fn numbers_and_lengths_in_rows_are_not_believed() {
                     let path = place.path(&format!("index/{file}"));
                     changed = change_rows(&path, table, &|row| with_claim(row, at, value));
                 },
-                Place::use_index,
+                Reader::Index,
             );
             if !changed {
                 assert!(at > 0, "the table {name} of {file} has no rows");

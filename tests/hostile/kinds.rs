@@ -5,7 +5,7 @@ use std::path::Path;
 use unlisted::Error;
 
 use crate::Change;
-use crate::world::{Answers, EPOCH, Place, SECRET, STREAM};
+use crate::world::{Answers, EPOCH, Reader, SECRET, STREAM};
 
 /// What a damaged file may lead to, besides an error that names it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub struct Kind {
     /// Where it is; a `*` is any part of one name.
     pattern: &'static str,
     pub verdict: Verdict,
-    /// Opens what has the file in it, and asks it everything.
-    pub use_it: fn(&Place) -> Result<Answers, Error>,
+    /// What has the file in it.
+    pub reader: Reader,
     /// What is behind its end is what a crash left of a frame, and is cut.
     grows: bool,
     /// How far from the changed byte an error may say that it is; `None` where the format cannot know.
@@ -32,11 +32,11 @@ pub struct Kind {
 }
 
 const fn of_index(name: &'static str, pattern: &'static str) -> Kind {
-    Kind { name, pattern, verdict: Verdict::Found, use_it: Place::use_index, grows: false, within_bytes: None }
+    Kind { name, pattern, verdict: Verdict::Found, reader: Reader::Index, grows: false, within_bytes: None }
 }
 
 const fn of_backup(name: &'static str, pattern: &'static str) -> Kind {
-    Kind { use_it: Place::use_backup, ..of_index(name, pattern) }
+    Kind { reader: Reader::Backup, ..of_index(name, pattern) }
 }
 
 const fn not_read(name: &'static str, pattern: &'static str) -> Kind {
@@ -63,9 +63,9 @@ pub const KINDS: [Kind; 25] = [
     of_backup("copy of a run", "backup/disclosures/*.run"),
     of_backup("copy of the erased accounts", "backup/disclosures/growing-*"),
     // What it holds has the checksums of the manifest; its own padding has none.
-    Kind { use_it: Place::use_stream, ..of_index("stream", STREAM) }.or_unused(),
+    Kind { reader: Reader::Stream, ..of_index("stream", STREAM) }.or_unused(),
     not_read("lock", "index/LOCK"),
-    Kind { use_it: Place::use_backup, ..not_read("lock of a backup", "backup/LOCK") },
+    Kind { reader: Reader::Backup, ..not_read("lock of a backup", "backup/LOCK") },
     not_read("quarantine", "index/quarantine/*.seg"),
     not_read("database that is being made", "index/*.redb.tmp"),
     not_read("segment or log that is being written", "index/*/*.tmp"),

@@ -19,7 +19,7 @@ pub const BACKUP: &str = "backup";
 pub const STREAM: &str = "stream.tar";
 pub const EPOCH: &str = "epoch";
 pub const SECRET: &str = "secret";
-const RESTORED: &str = "restored";
+pub const RESTORED: &str = "restored";
 
 /// Numbers that are asked for: some shown, some hidden, removed, a tripwire or nobody's.
 const ASKED: u64 = 48;
@@ -36,6 +36,14 @@ pub struct Answers {
     watermark: Option<Vec<u8>>,
     suspended: bool,
     remaining: u64,
+}
+
+/// Who reads a file: an index that is opened and asked everything, or a restore of one of its backups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    Index,
+    Backup,
+    Stream,
 }
 
 /// A folder to put files into and to use them, in memory where there is such a place.
@@ -73,26 +81,20 @@ impl Place {
     }
 
     pub fn options(&self) -> Result<Options, Error> {
-        let clock = Arc::new(ManualClock::at_wall_ms(START_MS + 3_600_000));
-        Ok(options(Secret::from_file(self.path(SECRET))?, &clock))
+        Ok(options_later(Secret::from_file(self.path(SECRET))?))
     }
 
-    /// Opens the index and asks it everything.
-    pub fn use_index(&self) -> Result<Answers, Error> {
-        let index = Index::open(self.path(INDEX), self.options()?.must_exist().epoch_file(self.path(EPOCH)))?;
-        ask_everything(&index)
-    }
-
-    /// Restores the folder of backups and asks what came of it everything.
-    pub fn use_backup(&self) -> Result<Answers, Error> {
-        let index = Index::restore(self.path(BACKUP), self.path(RESTORED), self.options()?)?;
-        ask_everything(&index)
-    }
-
-    /// As [`Place::use_backup`], of the stream.
-    pub fn use_stream(&self) -> Result<Answers, Error> {
-        let stream = fs::File::open(self.path(STREAM)).unwrap();
-        let index = Index::restore_from(stream, self.path(RESTORED), self.options()?)?;
+    /// Opens or restores what is there, and asks it everything.
+    pub fn use_as(&self, reader: Reader) -> Result<Answers, Error> {
+        let options = self.options()?;
+        let index = match reader {
+            Reader::Index => Index::open(self.path(INDEX), options.must_exist().epoch_file(self.path(EPOCH)))?,
+            Reader::Backup => Index::restore(self.path(BACKUP), self.path(RESTORED), options)?,
+            Reader::Stream => {
+                let stream = fs::File::open(self.path(STREAM)).unwrap();
+                Index::restore_from(stream, self.path(RESTORED), options)?
+            }
+        };
         ask_everything(&index)
     }
 }
@@ -107,6 +109,11 @@ fn read_into(folder: &Path, name: &str, files: &mut Files) {
             files.insert(name, fs::read(path).unwrap());
         }
     }
+}
+
+/// Those of whoever opens the files an hour after they were made.
+pub fn options_later(secret: Secret) -> Options {
+    options(secret, &Arc::new(ManualClock::at_wall_ms(START_MS + 3_600_000)))
 }
 
 /// Small tables, so that whatever asks for much memory is seen.

@@ -5,9 +5,10 @@
 //! so that both see the same rows. A row has a bounded length, because a missing quotation mark would otherwise
 //! make the rest of a file one field; and every block knows its first line, so that a bad row can be located.
 
-use std::io::Read;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::sync::Arc;
 
-use csv::ByteRecord;
+use csv::{ByteRecord, Position};
 
 // Not `crate::`: fuzz targets include this file beside other errors.
 use super::error::CliError;
@@ -24,7 +25,7 @@ pub struct Block {
     /// Blocks of one file are counted from zero.
     pub number: u64,
     first_line: u64,
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
 }
 
 /// Reads a CSV file block by block.
@@ -84,17 +85,14 @@ impl<R: Read> Blocks<R> {
     }
 
     /// The fields of the first row.
-    pub fn header(&mut self) -> Result<ByteRecord, CliError> {
+    pub fn header(&mut self, reader: &mut RowReader) -> Result<ByteRecord, CliError> {
         loop {
             let cut = self.fill(first_end)?;
             if cut == 0 {
                 return Err(CliError::EmptyCsv { name: self.name.clone() });
             }
-            let header = self.take(cut);
-            let mut fields = ByteRecord::new();
-            let found = header.reader().read_byte_record(&mut fields);
-            // Reading from memory does not fail; lines without anything are no header.
-            if matches!(found, Ok(true)) {
+            // Lines without anything are no header.
+            if let Some(fields) = reader.first(&self.take(cut)) {
                 return Ok(fields);
             }
         }
@@ -143,36 +141,88 @@ impl<R: Read> Blocks<R> {
         // After a row the cutter is at the start of a field, whatever came behind it is looked at again.
         self.scanned = 0;
         self.place = Place::FieldStart;
-        let block = Block { number: 0, first_line: self.line, bytes };
-        self.line += lines_in(&block.bytes);
-        block
+        let first_line = self.line;
+        self.line += lines_in(&bytes);
+        Block { number: 0, first_line, bytes: Arc::new(bytes) }
+    }
+}
+
+/// Reads the rows of one block after the other. The crate's reader makes tables before its first row, which takes as long as
+/// reading hundreds of rows: whoever has many blocks keeps one.
+pub struct RowReader {
+    reader: csv::Reader<Feed>,
+    record: ByteRecord,
+}
+
+impl RowReader {
+    pub fn new() -> Self {
+        let reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(Feed::default());
+        Self { reader, record: ByteRecord::new() }
+    }
+
+    /// Hands every row of a block to `each`, with something that knows its line. Stops when `each` fails.
+    pub fn rows<E>(
+        &mut self,
+        block: &Block,
+        mut each: impl FnMut(&ByteRecord, &mut RowPlace) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut place = RowPlace { bytes: &block.bytes, counted: 0, line: block.first_line, start: 0 };
+        let begun = self.begin(block);
+        // Fields of any number and any bytes are fine here, and memory does not fail: an error cannot happen.
+        while begun && matches!(self.reader.read_byte_record(&mut self.record), Ok(true)) {
+            let start = self.record.position().map_or(0, Position::byte);
+            let start = usize::try_from(start).unwrap_or(usize::MAX).saturating_sub(BEFORE.len());
+            place.start = start.min(block.bytes.len());
+            each(&self.record, &mut place)?;
+        }
+        Ok(())
+    }
+
+    /// The fields of a block's first row, if it has any.
+    fn first(&mut self, block: &Block) -> Option<ByteRecord> {
+        let found = self.begin(block) && matches!(self.reader.read_byte_record(&mut self.record), Ok(true));
+        found.then(|| self.record.clone())
+    }
+
+    fn begin(&mut self, block: &Block) -> bool {
+        self.reader.get_mut().bytes = block.bytes.clone();
+        self.reader.seek_raw(SeekFrom::Start(0), Position::new()).is_ok()
     }
 }
 
 /// What a block is read behind.
 const BEFORE: &[u8] = b"\n";
 
-impl Block {
-    /// The crate takes a byte order mark off whatever it reads first, and a block may begin in the middle of a file: so
-    /// it reads an empty line first.
-    fn reader(&self) -> csv::Reader<impl Read> {
-        let bytes = BEFORE.chain(self.bytes.as_slice());
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes)
-    }
+/// The bytes of a block. The crate takes a byte order mark off whatever it reads first, and a block may begin in the middle
+/// of a file: so an empty line comes first.
+#[derive(Default)]
+struct Feed {
+    bytes: Arc<Vec<u8>>,
+    at: usize,
+}
 
-    /// Hands every row to `each`, with something that knows its line. Stops when `each` fails.
-    pub fn rows<E>(&self, mut each: impl FnMut(&ByteRecord, &mut RowPlace) -> Result<(), E>) -> Result<(), E> {
-        let mut reader = self.reader();
-        let mut record = ByteRecord::new();
-        let mut place = RowPlace { bytes: &self.bytes, counted: 0, line: self.first_line, start: 0 };
-        // Fields of any number and any bytes are fine here, and memory does not fail: an error cannot happen.
-        while matches!(reader.read_byte_record(&mut record), Ok(true)) {
-            let start = record.position().map_or(0, csv::Position::byte);
-            let start = usize::try_from(start).unwrap_or(usize::MAX).saturating_sub(BEFORE.len());
-            place.start = start.min(self.bytes.len());
-            each(&record, &mut place)?;
+impl Read for Feed {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let mut rest = match self.at.checked_sub(BEFORE.len()) {
+            Some(at) => self.bytes.get(at..).unwrap_or_default(),
+            None => BEFORE.get(self.at..).unwrap_or_default(),
+        };
+        let read = rest.read(to)?;
+        self.at += read;
+        Ok(read)
+    }
+}
+
+impl Seek for Feed {
+    /// To the beginning, which is all that is asked for.
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match to {
+            SeekFrom::Start(0) => {
+                self.at = 0;
+                Ok(0)
+            }
+            _ => Err(ErrorKind::Unsupported.into()),
         }
-        Ok(())
     }
 }
 
@@ -201,10 +251,12 @@ fn lines_in(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
-/// The end of the first row, zero if it is not there.
+/// The end of the first row, zero if it is not there. To the crate a carriage return alone ends a row too, and what is behind
+/// the first one must not go with it.
 fn first_end(bytes: &[u8], from: usize, place: &mut Place) -> usize {
     for (i, byte) in bytes.iter().enumerate().skip(from) {
-        if step(place, *byte) {
+        step(place, *byte);
+        if *place == Place::FieldStart && matches!(byte, b'\r' | b'\n') {
             return i + 1;
         }
     }
@@ -249,15 +301,15 @@ mod tests {
     /// Lines and fields of all rows, header included, read in pieces of `piece` bytes.
     fn rows(text: &str, piece: usize) -> Vec<(u64, Vec<String>)> {
         let mut blocks = Blocks::new(Pieces { rest: text.as_bytes(), piece }, "test".to_owned());
+        let mut reader = RowReader::new();
         let mut all = Vec::new();
         while let Ok(Some(block)) = blocks.next_block() {
-            block
-                .rows(|record, place| {
-                    let fields = record.iter().map(|f| String::from_utf8_lossy(f).into_owned()).collect();
-                    all.push((place.line(), fields));
-                    Ok::<_, CliError>(())
-                })
-                .unwrap();
+            let noted = reader.rows(&block, |record, place| {
+                let fields = record.iter().map(|f| String::from_utf8_lossy(f).into_owned()).collect();
+                all.push((place.line(), fields));
+                Ok::<_, CliError>(())
+            });
+            noted.unwrap();
         }
         all
     }
@@ -314,15 +366,60 @@ mod tests {
         let text = "\u{feff}a\n\u{feff}b\n\u{feff}c\n";
         for block_len in [1, 5, 100] {
             let mut blocks = Blocks::with_limits(text.as_bytes(), "test".to_owned(), block_len, MAX_ROW_LEN);
+            let mut reader = RowReader::new();
             let mut fields = Vec::new();
             while let Some(block) = blocks.next_block().unwrap() {
-                let noted = block.rows(|record, _| {
+                let noted = reader.rows(&block, |record, _| {
                     fields.push(String::from_utf8_lossy(&record[0]).into_owned());
                     Ok::<_, CliError>(())
                 });
                 noted.unwrap();
             }
             assert_eq!(fields, ["a", "\u{feff}b", "\u{feff}c"], "read {block_len} bytes at a time");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stopped_in_the_middle_of_a_block_begins_the_next_one_anew() {
+        let mut reader = RowReader::new();
+        let mut blocks =
+            Blocks::with_limits("a,\"b\nc\n\"\n1,2\n3,4\n".as_bytes(), "test".to_owned(), 8, MAX_ROW_LEN);
+        let first = blocks.next_block().unwrap().unwrap();
+        assert_eq!(reader.rows(&first, |_, _| Err("stop")), Err("stop"));
+        let mut rows = Vec::new();
+        for block in [&first, &blocks.next_block().unwrap().unwrap(), &first] {
+            let noted = reader.rows(block, |record, place| {
+                rows.push((place.line(), record.clone()));
+                Ok::<_, CliError>(())
+            });
+            noted.unwrap();
+        }
+        let row = |line, fields: [&str; 2]| (line, ByteRecord::from(fields.to_vec()));
+        let (one, two, three) = (row(1, ["a", "b\nc\n"]), row(4, ["1", "2"]), row(5, ["3", "4"]));
+        assert_eq!(rows, [one.clone(), two.clone(), three, one, two]);
+    }
+
+    #[test]
+    fn rows_that_end_in_carriage_returns_alone_are_not_lost_with_the_header() {
+        for (text, expected) in [
+            ("a,b\r1,2\r3,4\r", [(1, ["1", "2"]), (1, ["3", "4"])]),
+            ("a,b\r1,2\n\r\n3,4", [(1, ["1", "2"]), (3, ["3", "4"])]),
+            ("\r\na,b\r\n1,2\r\n3,4\r\n", [(3, ["1", "2"]), (4, ["3", "4"])]),
+        ] {
+            for block_len in [1, 6, 100] {
+                let mut blocks = Blocks::with_limits(text.as_bytes(), "test".to_owned(), block_len, MAX_ROW_LEN);
+                let (mut reader, mut rows) = (RowReader::new(), Vec::new());
+                assert_eq!(blocks.header(&mut reader).unwrap(), ByteRecord::from(vec!["a", "b"]));
+                while let Some(block) = blocks.next_block().unwrap() {
+                    let noted = reader.rows(&block, |record, place| {
+                        rows.push((place.line(), record.clone()));
+                        Ok::<_, CliError>(())
+                    });
+                    noted.unwrap();
+                }
+                let expected = expected.map(|(line, fields)| (line, ByteRecord::from(fields.to_vec())));
+                assert_eq!(rows, expected, "{text:?} read {block_len} bytes at a time");
+            }
         }
     }
 
@@ -339,24 +436,28 @@ mod tests {
 
     #[test]
     fn the_header_is_the_first_row_with_anything() {
+        let reader = &mut RowReader::new();
         let mut blocks = Blocks::new("\u{feff}a,b\n".as_bytes(), "test".to_owned());
-        assert_eq!(blocks.header().unwrap(), ByteRecord::from(vec!["a", "b"]));
+        assert_eq!(blocks.header(reader).unwrap(), ByteRecord::from(vec!["a", "b"]));
         let mut blocks = Blocks::new("\u{feff}\"a\nc\",b\n".as_bytes(), "test".to_owned());
         assert_eq!(
-            blocks.header().unwrap(),
+            blocks.header(reader).unwrap(),
             ByteRecord::from(vec!["a\nc", "b"]),
             "a quoted field behind the mark"
         );
         let mut blocks = Blocks::new("\n\na,b\n1,2\n".as_bytes(), "test".to_owned());
-        assert_eq!(blocks.header().unwrap(), ByteRecord::from(vec!["a", "b"]));
+        assert_eq!(blocks.header(reader).unwrap(), ByteRecord::from(vec!["a", "b"]));
         let block = blocks.next_block().unwrap().unwrap();
         let mut lines = Vec::new();
-        let noted = block.rows(|_, place| {
+        let noted = reader.rows(&block, |_, place| {
             lines.push(place.line());
             Ok::<_, CliError>(())
         });
         noted.unwrap();
         assert_eq!(lines, [4]);
-        assert!(matches!(Blocks::new("".as_bytes(), "x".to_owned()).header(), Err(CliError::EmptyCsv { .. })));
+        assert!(matches!(
+            Blocks::new("".as_bytes(), "x".to_owned()).header(reader),
+            Err(CliError::EmptyCsv { .. })
+        ));
     }
 }

@@ -183,7 +183,7 @@ fn pick<T>(from: &[T], which: u64) -> Option<&T> {
     from.get(which as usize % from.len().max(1))
 }
 
-fn pages_of(offset: u64, len: usize) -> std::ops::Range<u64> {
+pub(super) fn pages_of(offset: u64, len: usize) -> std::ops::Range<u64> {
     let end = offset + len as u64;
     offset / PAGE_LEN as u64..if len == 0 { offset / PAGE_LEN as u64 } else { end.div_ceil(PAGE_LEN as u64) }
 }

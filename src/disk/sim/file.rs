@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, SeekFrom};
 
 use parking_lot::Mutex;
 
-use super::content::PAGE_LEN;
+use super::content::{PAGE_LEN, pages_of};
 use super::{Fault, Random, SimDisk, failure, mix};
 
 /// An open file. It stays readable when its name is gone.
@@ -55,6 +55,9 @@ impl SimFile {
         state.reads += 1;
         if state.read_fault == Some(state.reads) {
             return Err(failure());
+        }
+        if let Some(noted) = &mut state.noted_reads {
+            noted.extend(pages_of(offset, to.len()).map(|page| (self.inode, page)));
         }
         state.content(self.inode).map(|content| content.read(offset, to))
     }

@@ -34,6 +34,7 @@
 mod content;
 mod file;
 mod names;
+mod outside;
 #[cfg(test)]
 mod tests;
 
@@ -91,6 +92,8 @@ struct State {
     limit: Option<usize>,
     locked: BTreeSet<PathBuf>,
     watch: Option<Arc<Watch>>,
+    /// Pages of files that were read, by inode, if somebody wants to know.
+    noted_reads: Option<BTreeSet<(u64, u64)>>,
 }
 
 /// Holds a path locked.
@@ -344,6 +347,7 @@ impl State {
             limit: None,
             locked: BTreeSet::new(),
             watch: None,
+            noted_reads: None,
         }
     }
 }

@@ -7,6 +7,8 @@
 mod arena;
 mod block;
 mod build;
+#[cfg(feature = "internals")]
+pub(crate) mod hostile;
 mod partition;
 mod scatter;
 mod spill;

@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use unlisted::{Index, Listing};
 
-use crate::csv_blocks::Blocks;
+use crate::csv_blocks::{Blocks, RowReader};
 use crate::csv_rows::{Columns, Flaw, Op};
 use crate::error::CliError;
 use crate::input::{Input, Source};
@@ -44,11 +44,12 @@ type Change = (Op, Listing);
 pub fn run(session: &Session, args: &Args) -> Result<(), CliError> {
     let source = Source::of(args.file.as_deref());
     let mut blocks = Blocks::new(source.open(&ProgressBar::hidden())?, source.to_string());
-    let columns = Columns::of_changes(blocks.header()?, blocks.name(), args.numbers.clone())?;
+    let mut reader = RowReader::new();
+    let columns = Columns::of_changes(blocks.header(&mut reader)?, blocks.name(), args.numbers.clone())?;
     // A long feed outgrows the delta: folding goes on beside it.
     let index = Index::open(&args.dir, session.options()?.must_exist().background(true))?;
     let mut feed = Feed { index, batch: Vec::with_capacity(BATCH), report: Report::default() };
-    feed.apply_all(&mut blocks, &columns)?;
+    feed.apply_all(&mut blocks, &mut reader, &columns)?;
     feed.apply(args.watermark.as_deref())?;
 
     let report = feed.report;
@@ -70,10 +71,15 @@ struct Feed {
 
 impl Feed {
     /// Applies every batch but the last, which is left for the watermark.
-    fn apply_all(&mut self, blocks: &mut Blocks<Input>, columns: &Columns) -> Result<(), CliError> {
+    fn apply_all(
+        &mut self,
+        blocks: &mut Blocks<Input>,
+        reader: &mut RowReader,
+        columns: &Columns,
+    ) -> Result<(), CliError> {
         let name = blocks.name().to_owned();
         while let Some(block) = blocks.next_block()? {
-            block.rows(|row, place| match columns.change(row) {
+            reader.rows(&block, |row, place| match columns.change(row) {
                 Ok(change) => self.add(change),
                 Err(flaw) => Err(self.stop(name.clone(), place.line(), flaw)),
             })?;

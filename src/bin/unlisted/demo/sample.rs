@@ -7,7 +7,7 @@ use serde::Deserialize;
 use unlisted::{AccountId, E164, Listing, OptIns, PhoneHash, Purpose, Version};
 
 use crate::commands::generate::SplitMix;
-use crate::csv_blocks::Blocks;
+use crate::csv_blocks::{Blocks, RowReader};
 use crate::csv_rows::Columns;
 use crate::error::CliError;
 use crate::numbers::Numbers;
@@ -48,11 +48,12 @@ impl Sample {
         let mut sample =
             Self { listings: Vec::new(), books: read_books()?, phones: Vec::new(), truth: HashMap::new() };
         let mut blocks = Blocks::new(GzDecoder::new(LISTINGS), "the sample".to_owned());
-        let header = blocks.header()?;
+        let mut reader = RowReader::new();
+        let header = blocks.header(&mut reader)?;
         let columns = Columns::of_listings(header.clone(), blocks.name(), Numbers::default())?;
         let phone_at = header.iter().position(|name| name == b"phone").unwrap_or_default();
         while let Some(block) = blocks.next_block()? {
-            block.rows(|row, _| {
+            reader.rows(&block, |row, _| {
                 let listing = columns.listing(row).map_err(|flaw| CliError::Sample(flaw.to_string()))?;
                 let phone = row.get(phone_at).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
                 sample.phones.push(E164::parse(phone).map_err(unlisted::Error::from)?);

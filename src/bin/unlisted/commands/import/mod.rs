@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use unlisted::{ImportReport, Importer};
 
-use crate::csv_blocks::Blocks;
+use crate::csv_blocks::{Blocks, RowReader};
 use crate::csv_rows::Columns;
 use crate::error::CliError;
 use crate::input::{Source, shown};
@@ -62,7 +62,8 @@ pub fn run(session: &Session, args: &Args) -> Result<(), CliError> {
     }
     let bar = progress::of_bytes("reading", source.file_len(), args.json);
     let mut blocks = Blocks::new(source.open(&bar)?, source.to_string());
-    let columns = Columns::of_listings(blocks.header()?, blocks.name(), args.numbers.clone())?;
+    let columns =
+        Columns::of_listings(blocks.header(&mut RowReader::new())?, blocks.name(), args.numbers.clone())?;
     let index = session.open(&args.dir)?;
 
     let importer = index.importer()?;

@@ -11,7 +11,7 @@ use std::thread;
 use unlisted::{Importer, Listing};
 
 use super::rejects::{Reject, Rejects, Summary};
-use crate::csv_blocks::{Block, Blocks};
+use crate::csv_blocks::{Block, Blocks, RowReader};
 use crate::csv_rows::Columns;
 use crate::error::CliError;
 use crate::input::Input;
@@ -81,20 +81,21 @@ impl<'a> Pipeline<'a> {
     /// Parses blocks until there are no more.
     fn work(&self, receiver: &Mutex<Receiver<Block>>) {
         let _guard = Leaving(self);
+        let mut reader = RowReader::new();
         loop {
             let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
             // Blocks are still taken after a failure, so that the reader is not stuck with a full channel.
             let Ok(block) = next else { return };
             if !self.lock().is_over() {
-                let (rows, rejects) = self.parse(&block);
+                let (rows, rejects) = self.parse(&mut reader, &block);
                 self.add(block.number, &rows, rejects);
             }
         }
     }
 
-    fn parse(&self, block: &Block) -> (Vec<Listing>, Vec<Reject>) {
+    fn parse(&self, reader: &mut RowReader, block: &Block) -> (Vec<Listing>, Vec<Reject>) {
         let (mut rows, mut rejects) = (Vec::new(), Vec::new());
-        let parsed: Result<(), std::convert::Infallible> = block.rows(|row, place| {
+        let parsed: Result<(), std::convert::Infallible> = reader.rows(block, |row, place| {
             match self.columns.listing(row) {
                 Ok(listing) => rows.push(listing),
                 Err(flaw) => rejects.push(Reject { line: place.line(), flaw, row: row.clone() }),
