@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Memory;
 use super::events::{Event, Events};
+use super::shards::ShardOptions;
 use crate::database::DbOptions;
 use crate::disclosures::DisclosureSync;
 use crate::disk::Disk;
@@ -66,6 +67,7 @@ pub struct Options {
     pub(crate) events: Events,
     pub(crate) tripwires: TripwirePolicy,
     pub(crate) suspicious_from_percent: Option<u8>,
+    pub(crate) shard: ShardOptions,
 }
 
 /// What to do where there is no index yet.
@@ -117,6 +119,7 @@ impl Options {
             events: Events::default(),
             tripwires: TripwirePolicy::default(),
             suspicious_from_percent: None,
+            shard: ShardOptions::default(),
         }
     }
 
@@ -428,6 +431,7 @@ impl Options {
 
     /// Refuses values that cannot work.
     pub(crate) fn check(&self) -> Result<()> {
+        self.shard.check()?;
         let sync_ms = match self.disclosure_sync {
             DisclosureSync::Written { sync_within_ms } => u64::from(sync_within_ms),
             DisclosureSync::Synced | DisclosureSync::Off => 1,

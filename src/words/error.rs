@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{
     AccountId, Caller, DisclosureMode, EmailError, OriginError, ParseAccountError, ParseQuotaError, Purpose,
-    SecretError, Suspension, UnknownMode, UnknownPurpose, VersionError,
+    SecretError, ShardError, Suspension, UnknownMode, UnknownPurpose, VersionError,
 };
 use crate::phone::E164Error;
 
@@ -409,6 +409,9 @@ pub enum Error {
     /// No secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// A ticket, an answer or the move of a range was refused.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
 }
 
 /// What is wrong with the bytes of a segment or of the disclosure log.
