@@ -195,6 +195,12 @@ fn check_format(bytes: &[u8]) -> Result<(), ShardError> {
     }
 }
 
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Found({} rows, {}, ..)", self.rows(), self.mode())
+    }
+}
+
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Answer({} rows, {} tripwires, ..)", self.found.rows(), self.tripwires.len())
@@ -217,21 +223,21 @@ mod tests {
     const TICKET: Tag = Tag::from_bytes([9; 32]);
 
     fn answer() -> impl Strategy<Value = Answer> {
-        let set = prop::collection::btree_set;
-        let linked = set((0..40_u32, 0..1_000_u64), 0..30).prop_map(|found| {
+        use prop::collection::btree_set;
+        let linked = btree_set((0..40_u32, 0..1_000_u64), 0..30).prop_map(|found| {
             Found::Linked(found.into_iter().map(|(number, account)| (number, account.into())).collect())
         });
-        let unlinked = set(0..1_000_u64, 1..30).prop_map(|accounts| {
+        let unlinked = btree_set(0..1_000_u64, 1..30).prop_map(|accounts| {
             let accounts: Vec<AccountId> = accounts.into_iter().map(AccountId::from).collect();
             Found::Unlinked { numbers: 1 + accounts.len() as u32 / 2, accounts }
         });
-        let counted = set(any::<[u8; 16]>(), 1..30).prop_map(|pseudonyms| {
+        let counted = btree_set(any::<[u8; 16]>(), 1..30).prop_map(|pseudonyms| {
             let pseudonyms: Vec<_> = pseudonyms.into_iter().collect();
             Found::Counted { numbers: 1 + pseudonyms.len() as u32 / 2, pseudonyms }
         });
         let nobody = Just(Found::Counted { numbers: 0, pseudonyms: Vec::new() });
         let found = prop_oneof![3 => linked, 3 => unlinked, 3 => counted, 1 => nobody];
-        (found, set(0..40_u32, 0..5))
+        (found, btree_set(0..40_u32, 0..5))
             .prop_map(|(found, tripwires)| Answer { found, tripwires: tripwires.into_iter().collect() })
     }
 

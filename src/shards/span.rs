@@ -108,6 +108,10 @@ mod tests {
 
     use super::*;
 
+    fn key_at(place: u32) -> Key {
+        Key { hi: u64::from(place) << 48, lo: 0 }
+    }
+
     proptest! {
         #[test]
         fn ranges_are_the_span((from, to) in (0..KeySpan::END).prop_flat_map(|from| (Just(from), from + 1..=KeySpan::END))) {
@@ -122,9 +126,9 @@ mod tests {
             prop_assert_eq!(at, to);
             prop_assert!(ranges.len() <= 30);
             for place in [from, to - 1] {
-                prop_assert!(span.contains(Key { hi: u64::from(place) << 48, lo: 0 }));
+                prop_assert!(span.contains(key_at(place)));
             }
-            prop_assert!(to == KeySpan::END || !span.contains(Key { hi: u64::from(to) << 48, lo: 0 }));
+            prop_assert!(to == KeySpan::END || !span.contains(key_at(to)));
         }
     }
 

@@ -108,8 +108,11 @@ fn an_account_with_numbers_at_two_nodes_counts_once() {
 /// Bytes between nodes: a linked answer links; an unlinked one has accounts and no numbers; a counted one has neither.
 #[test]
 fn owners_tell_fronts_no_more_than_the_mode_needs() {
-    let fleet = fleet();
-    let account = |n: u64| (u128::from(n)).to_be_bytes();
+    let fleet = Fleet::new(&["a", "b"], tune);
+    // Accounts whose bytes are nothing else.
+    let id = |n: u64| 0x0123_4567_89ab_0000 + n;
+    let account = |n: u64| u128::from(id(n)).to_be_bytes();
+    fleet.update(&(0..NUMBERS).map(|n| (n, id(n), Some(OptIns::SEARCH.bits()), 1)).collect::<Vec<_>>());
     for (name, mode) in DisclosureMode::ALL.into_iter().enumerate() {
         let caller = Caller::new(format!("caller-{name}"));
         let options = LookupOptions::default().mode(mode);
