@@ -328,8 +328,9 @@ fn one_function_and_its_forms_lead_from_numbers_to_accounts() {
 fn a_ticket_is_made_by_a_charge_and_nowhere_else() {
     let sources = sources();
     let places = |text: &str| -> Vec<&str> {
-        let with = sources.iter().filter(|(_, source)| source.contains(text));
-        with.map(|(path, _)| path.as_str()).filter(|path| !path.ends_with("/hostile.rs")).collect()
+        let with = sources.iter().filter(|(_, source)| source.contains(text)).map(|(path, _)| path.as_str());
+        // What fuzz targets read, and what does not compile.
+        with.filter(|path| !path.ends_with("/hostile.rs") && !path.ends_with("/no_way_around.rs")).collect()
     };
     let (lookup, issue, redeem) =
         ("src/index/lookup.rs", "src/index/shards/issue.rs", "src/index/shards/redeem.rs");

@@ -1,6 +1,6 @@
 //! An index in parts: nodes with one record of who owns what, against one whole index.
 //!
-//! `UNLISTED_SHARD_CASES=n` tries n histories instead of 16, `UNLISTED_SHARD_MOVES=n` moves ranges n times under load instead of
+//! `UNLISTED_SHARD_CASES=n` tries n histories instead of 10, `UNLISTED_SHARD_MOVES=n` moves ranges n times under load instead of
 //! 12, and `UNLISTED_SHARD_STRIDE=1` stops a move at every call that changes the disk instead of at every 9th.
 
 mod common;

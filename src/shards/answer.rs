@@ -258,7 +258,7 @@ mod tests {
         }
 
         #[test]
-        fn no_cut_and_no_changed_byte_passes(answer in answer(), at: prop::sample::Index, bit in 0..8) {
+        fn no_cut_and_no_changed_byte_passes(answer in answer(), at: prop::sample::Index, bit in 0..8_u8) {
             let mut bytes = answer.seal(&TICKET, &keys());
             let at = at.index(bytes.len());
             prop_assert!(Answer::open(&bytes[..at], &keys()).is_err());

@@ -162,7 +162,7 @@ mod tests {
     fn ticket() -> impl Strategy<Value = Ticket> {
         let blocks = |len| prop::collection::vec(any::<[u8; 16]>(), len);
         let head = (0..6_usize, 0..3_usize, any::<[u8; 16]>(), 1..MAX_RECORD, 0..u64::MAX / 2, 1..=60_000_u64);
-        let rest = (any::<[u8; 16]>(), any::<[u8; 16]>(), blocks(0..=8), blocks(0..=8), blocks(1..40));
+        let rest = (any::<[u8; 16]>(), any::<[u8; 16]>(), blocks(0..=8), blocks(0..=8), blocks(1..=40));
         (head, rest).prop_map(|(head, rest)| {
             let (purpose, mode, fleet, record, issued_ms, lifetime_ms) = head;
             let (lookup, caller, origins, own, keys) = rest;
@@ -194,7 +194,7 @@ mod tests {
         }
 
         #[test]
-        fn no_cut_and_no_changed_byte_passes(ticket in ticket(), at: prop::sample::Index, bit in 0..8) {
+        fn no_cut_and_no_changed_byte_passes(ticket in ticket(), at: prop::sample::Index, bit in 0..8_u8) {
             let (mut bytes, _) = ticket.seal(&keys());
             let at = at.index(bytes.len());
             prop_assert!(Ticket::open(&bytes[..at], 40, &keys()).is_err());

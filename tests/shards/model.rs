@@ -196,7 +196,7 @@ impl Pair {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: super::setting("UNLISTED_SHARD_CASES", 16),
+        cases: super::setting("UNLISTED_SHARD_CASES", 10),
         ..ProptestConfig::default()
     })]
 

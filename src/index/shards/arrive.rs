@@ -53,16 +53,13 @@ impl Inner {
         self.check_expected(&export)?;
         self.align(&structure, export.span)?;
         let mut rows = Vec::with_capacity(export.files.len());
-        for (number, file) in export.files.iter().enumerate() {
-            let generation = self.next_generation()?;
-            let ExportedFile { range, index_id, generation: made_as, file_len, entries, .. } = *file;
-            let maker = Some(Maker { index_id, generation: made_as });
-            let row = SegmentRow { generation, range, file_len, entries, maker };
-            self.place(&dir.join(file_name(&export, number)), &row, file)?;
-            rows.push(row);
-        }
-        self.options.disk.sync_dir(&self.dir.join(FOLDER))?;
-        let new = self.open_published(&rows)?;
+        let placed = self.place_all(dir, &export, &mut rows);
+        let new = placed.and_then(|()| self.open_published(&rows)).inspect_err(|_| {
+            // No transaction names them. What cannot be removed now is removed at the next open.
+            for row in &rows {
+                let _ = self.options.disk.remove_file(&self.dir.join(FOLDER).join(row.file_name()));
+            }
+        })?;
         let changes = self.adopt(&export, &rows, &new)?;
         self.wake.wake();
         Ok(RangeReport { segments: rows.len(), bytes: store::bytes_of(&rows), changes })
@@ -99,6 +96,19 @@ impl Inner {
         Err(ShardError::RangeNotExpected)
     }
 
+    /// Gives every file of the export its place, and its row among `rows`.
+    fn place_all(&self, dir: &Path, export: &Export, rows: &mut Vec<SegmentRow>) -> Result<()> {
+        for (number, file) in export.files.iter().enumerate() {
+            let generation = self.next_generation()?;
+            let ExportedFile { range, index_id, generation: made_as, file_len, entries, .. } = *file;
+            let maker = Some(Maker { index_id, generation: made_as });
+            let row = SegmentRow { generation, range, file_len, entries, maker };
+            rows.push(row.clone());
+            self.place(&dir.join(file_name(export, number)), &row, file)?;
+        }
+        self.options.disk.sync_dir(&self.dir.join(FOLDER))
+    }
+
     /// Gives a file of the export its place among the segments, verified. No transaction names it yet.
     fn place(&self, from: &Path, row: &SegmentRow, file: &ExportedFile) -> Result<()> {
         let disk = &self.options.disk;
@@ -111,20 +121,14 @@ impl Inner {
             disk.copy_to(&mut disk.open(from)?, from, file.file_len, &temporary)?;
             disk.rename(&temporary, &to)?;
         }
-        let verified =
-            LiveSegment::open(&self.residency, (disk, &self.dir), row, self.index_id()).and_then(|live| {
-                live.ask_for_all();
-                live.locate(Segment::verify_pages)?;
-                if live.digest() != file.digest {
-                    let what = Damage::NotInManifest { field: "the header or the footer" };
-                    return Err(Error::Damaged { path: from.to_owned(), offset: 0, what });
-                }
-                Ok(())
-            });
-        // A file that is not what it should be is not left where the next open would look at it.
-        verified.inspect_err(|_| {
-            let _ = disk.remove_file(&to);
-        })
+        let live = LiveSegment::open(&self.residency, (disk, &self.dir), row, self.index_id())?;
+        live.ask_for_all();
+        live.locate(Segment::verify_pages)?;
+        if live.digest() != file.digest {
+            let what = Damage::NotInManifest { field: "the header or the footer" };
+            return Err(Error::Damaged { path: from.to_owned(), offset: 0, what });
+        }
+        Ok(())
     }
 
     /// One transaction; then the same in memory, and only then is anybody answered for it. Returns the changes above the segments.
