@@ -11,7 +11,7 @@ pub fn shards(data: &[u8]) {
     let bytes = input.rest();
     if let Some(written) = reread_shard_bytes(kind, bytes) {
         // A record gets its checksum when it is written.
-        let covered = if kind % 4 == 0 { &written[..written.len() - 8] } else { &written[..] };
+        let covered = if kind.is_multiple_of(4) { &written[..written.len() - 8] } else { &written[..] };
         assert_eq!(covered, bytes, "bytes that are read as something that is written otherwise");
     }
     assert!(!shard_bytes_pass(bytes), "bytes pass that nobody with the secret made");

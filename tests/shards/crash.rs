@@ -184,10 +184,10 @@ fn a_move_that_is_stopped_anywhere_loses_and_shows_nothing() {
     disk.watch(Arc::new({
         let (progress, stopped) = (progress.clone(), stopped.clone());
         move |call: u64, moment: &Moment<'_>| {
-            if call % stride == 0 {
+            if call.is_multiple_of(stride) {
                 let at = (progress.batches.load(Ordering::SeqCst), progress.version.load(Ordering::SeqCst));
                 // A killed process leaves what was written; a power loss some of it.
-                let left = if call % 2 == 0 { moment.crash(call) } else { moment.kill() };
+                let left = if call.is_multiple_of(2) { moment.crash(call) } else { moment.kill() };
                 stopped.lock().unwrap().push((call, at, left));
             }
         }

@@ -167,7 +167,7 @@ fn move_once(fleet: &Fleet, number: u32, folder: &std::path::Path) {
     let (piece, from) = &owned[number as usize % owned.len()];
     let to = NODES[(NODES.iter().position(|name| name == from).unwrap() + 1) % NODES.len()];
     let half = (piece.to() - piece.from()).div_ceil(2);
-    let moved = if number % 2 == 0 { *piece } else { span(piece.from(), piece.from() + half) };
+    let moved = if number.is_multiple_of(2) { *piece } else { span(piece.from(), piece.from() + half) };
     let expected = fleet.node(to).expect_range(moved).unwrap();
     let since = Instant::now();
     // The owner may be behind where the next one began to keep.

@@ -61,7 +61,7 @@ fn what_a_silent_node_has_is_unavailable_and_free_the_next_time() {
     assert_eq!(silent.len(), owners.values().filter(|owner| *owner == "b").count());
     // What nobody answered is not missed: an outage makes nobody suspicious.
     let activity = |caller: &Caller| {
-        front.inspector().top_callers(&TopQuery::new(TopBy::Charged).caller(caller)).unwrap().rows[0].clone()
+        front.inspector().top_callers(&TopQuery::new(TopBy::Charged).caller(caller)).unwrap().rows[0]
     };
     let row = activity(&caller);
     assert_eq!((row.charged, row.missed, row.found), (NUMBERS, 0, NUMBERS - silent.len() as u64));
