@@ -165,6 +165,42 @@ fn of_a_listing_on_both_sides_the_newer_counts() {
     assert_eq!((applied.applied, shown(&fleet)), (1, vec![(4, 4)]));
 }
 
+/// The next owner folds what it has, closes and opens between export and arrival: what it kept of the span since is still there.
+#[test]
+fn what_is_kept_of_an_expected_range_outlives_folds_and_openings() {
+    let mut fleet = Fleet::new(&["a", "b"], small);
+    let search = Some(OptIns::SEARCH.bits());
+    let all: Vec<_> = (0..60).map(|n| (n, n, search, 1)).collect();
+    fleet.update(&all);
+    let moved = span(0, 0x8000);
+    fleet.node("b").expect_range(moved).unwrap();
+    let folder = fleet.folder();
+    fleet.node("a").export_range(moved, &folder, |_| true).unwrap();
+    // Everybody opts out, and is listed again at other accounts.
+    let since: Vec<_> =
+        (0..60).map(|n| (n, n, Some(0), 2)).chain((0..60).map(|n| (n, n + 100, search, 1))).collect();
+    fleet.update(&since);
+    let folded = fleet.node("b").fold().unwrap();
+    assert!(
+        folded.folded > 0 && fleet.node("b").stats().unwrap().delta > 0,
+        "its own part is folded, and no other"
+    );
+    fleet.node("b").vacuum().unwrap();
+    fleet.open("b");
+    fleet.node("b").import_range(&folder).unwrap();
+    fleet.node("b").fold().unwrap();
+    fleet.open("b");
+    let next = fleet.records.get().moved(moved, "b").unwrap();
+    fleet.nodes.values().for_each(|node| node.follow_ownership(&next).unwrap());
+    let hashes: Vec<PhoneHash> = (0..60).map(number).collect();
+    let shown = found(&fleet.ask("a", &Caller::new("one"), Purpose::Search, &hashes));
+    assert_eq!(shown, (0..60).map(|n| (n as usize, n + 100)).collect::<Vec<_>>());
+    // What was dropped stays dropped through an open, also what was not folded.
+    fleet.node("a").drop_range(moved).unwrap();
+    fleet.open("a");
+    assert_eq!((fleet.node("a").stats().unwrap().listings, fleet.node("a").held_ranges()), (0, vec![]));
+}
+
 #[test]
 fn a_move_that_would_lose_something_is_refused() {
     let mut fleet = filled(100);
