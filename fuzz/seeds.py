@@ -47,7 +47,7 @@ for name, accounts in {"numbers": [b"7", b"42", b"8", b"9"], "uuids": [b"7", UUI
 seed("csv_import", "long", bytes([4, 30, 0]), PLAIN)
 seed("csv_import", "endless", bytes([4, 9, 0]), b'a,b\n1,"2,3\n,,,,,,,,,,')
 
-# A row of each kind, as docs/FORMAT.md has them: those of index.redb, then those of ledger.redb.
+# A row of each kind, as docs/FORMAT.md has them: those of index.redb, then those of ledger.redb, then those of nodes.
 ID = bytes(range(16))
 WORD = b"\xfd" + bytes(range(1, 9))
 QUOTAS = b"\x03" + b"".join(bytes([len(s)]) + s + b"\xfb\xf4\x01" + WORD for s in (b"caller", b"network", b"everyone"))
@@ -64,6 +64,8 @@ ROWS = [
     b"\0\x1f\x02\x05\x00\x10\x20\x30\x40",
     bytes.fromhex("0002fb3201fb3101fb2f01020100fd804c8deea1010000fb2c01000000"),
     b"\0\x01\x02\x03\x04\x05\x06",
+    b"\0" + ID + b"\x05",
+    b"\0\x01a\x00\x03\x00\x00\xfb\x00\x40\x03\xfb\x00\x80\x00",
 ]
 for kind, row in enumerate(ROWS):
     seed("rows", str(kind), bytes([kind]), row)
@@ -74,6 +76,30 @@ for kind, row in enumerate(ROWS):
 def frame(accounts, origins):
     head = accounts.to_bytes(4, "little") + bytes([origins, 3, 0, 0]) + WORD[1:] + bytes(8) + ID
     return head + bytes(range(16)) * (origins + accounts) + bytes(8)
+
+
+def words(*numbers):
+    return b"".join(number.to_bytes(8, "little") for number in numbers)
+
+
+VERSION_1 = (1).to_bytes(4, "little")
+# The kind, then what a tag or a checksum covers.
+RECORD = b"UNLSTOWN" + VERSION_1 + ID + words(7) + b"\x02\x00" + b"\x00\x00\x01a" + b"\x00\x80\x01b"
+TICKET = (
+    b"UNLSTTKT" + VERSION_1 + b"\x01\x00\x01\x01" + ID + words(7, 1_000, 2_000) + ID + ID + words(3) + ID * 5
+)
+LINKED = b"\x00\x00\x00\x00" + ID + ID + b"\x02\x00\x00\x00" * 2 + b"\x01\x00\x00\x00" + bytes(4)
+LINKED += b"\x01\x00\x00\x00" + ID + b"\x02\x00\x00\x00" + ID + b"\x03\x00\x00\x00"
+COUNTED = b"\x02\x00\x00\x00" + ID + ID + b"\x01\x00\x00\x00" * 2 + bytes(8) + ID
+RANGE = b"UNLSTRNG" + VERSION_1 + ID + ID + bytes(4) + (0x8000).to_bytes(4, "little") + words(1) + b"\x01\x02\x00ab"
+RANGE += VERSION_1 + words(0) + b"\x02" + ID + words(5, 8_192, 9) + ID
+RANGE += words(1) + ID + ID + words(0x0301) + b"\x80" + words(0)
+ANSWER = b"UNLSTANS" + VERSION_1
+for kind, body in enumerate([RECORD, TICKET, ANSWER + LINKED, RANGE, b"", b"", ANSWER + COUNTED]):
+    if body:
+        seed("shards", str(kind), bytes([kind]), body)
+        seed("shards", f"{kind}-cut", bytes([kind]), body[:-9])
+        seed("shards", f"{kind}-claim", bytes([kind]), body[:60], b"\xff" * 8, body[68:])
 
 
 seed("disclosure_log", "frames", b"\0", frame(3, 2), frame(1, 0), frame(2, 8))

@@ -16,6 +16,7 @@ use crate::segment::keys::KeyRange;
 use crate::segment::layout::{FORMAT_VERSION, PAGE_LEN, footer, page_sum};
 use crate::segment::line;
 use crate::segment::reader::Segment;
+use crate::shards::hostile as shards;
 use crate::words::{AccountId, Damage, Entry, Error, Key, KeyRing, PhoneHash, Purpose, Secret, Stamp};
 use crate::{ledger, store};
 
@@ -243,13 +244,13 @@ fn put(bytes: &mut [u8], at: usize, from: &[u8]) {
 }
 
 /// How many kinds of rows the databases have.
-pub const ROW_KINDS: usize = store::REREAD.len() + ledger::REREAD.len();
+pub const ROW_KINDS: usize = store::REREAD.len() + ledger::REREAD.len() + store::REREAD_OF_NODES.len();
 
 /// Reads a row of a database that may be any bytes, as an open does, and returns the bytes of what was read. `None` if it is none
 /// of that kind.
 #[must_use]
 pub fn reread_row(kind: usize, bytes: &[u8]) -> Option<Vec<u8>> {
-    store::REREAD.iter().chain(&ledger::REREAD).nth(kind)?(bytes).ok()
+    store::REREAD.iter().chain(&ledger::REREAD).chain(&store::REREAD_OF_NODES).nth(kind)?(bytes).ok()
 }
 
 /// Rows whose keys begin with the same byte as an import keeps them until it builds its segments. `None` if they are not, if a
@@ -277,6 +278,19 @@ pub fn read_disclosure_page(page: &[u8], is_wide: bool) -> Result<usize, &'stati
 /// Goes through the frames of any bytes, whose checksums are made right; returns how many accounts they have.
 pub fn read_disclosure_frames(bytes: &mut [u8], salt: u64) -> usize {
     hostile::read_frames(bytes, salt)
+}
+
+/// Reads any bytes as one of four kinds (a record of who owns which keys, a ticket, an answer, the manifest of an exported range,
+/// without their tags), and returns the bytes of what was read.
+#[must_use]
+pub fn reread_shard_bytes(kind: u8, bytes: &[u8]) -> Option<Vec<u8>> {
+    shards::reread(kind, bytes)
+}
+
+/// Do these bytes pass as a ticket, an answer or an exported range of some secret?
+#[must_use]
+pub fn shard_bytes_pass(bytes: &[u8]) -> bool {
+    shards::passes(bytes)
 }
 
 /// Asks the memory for the line at an offset, as the engine does; nothing past the end.

@@ -29,7 +29,7 @@
 //! ```
 //!
 //! The layers, lowest first; a module imports only from its own layer's named peers or from below:
-//! 0 `words`, `phone` · 1 `filter`, `segment`, `overlay`, `quota`, `novelty`, `activity` (pure) · 2 `disk`, `database`, `store`,
+//! 0 `words`, `phone` · 1 `filter`, `segment`, `overlay`, `quota`, `novelty`, `activity`, `shards` (pure) · 2 `disk`, `database`, `store`,
 //! `ledger`, `disclosures`, `fleet` (durable) · 3 `index` (the paths). `docs/ARCHITECTURE.md` says why.
 
 #![deny(unsafe_code)]
@@ -50,6 +50,7 @@ pub mod phone;
 mod prefetch;
 mod quota;
 mod segment;
+mod shards;
 mod store;
 mod words;
 
@@ -59,20 +60,22 @@ pub use disclosures::DisclosureSync;
 pub use fleet::{Degraded, FleetHealth, FleetOptions};
 pub use index::{
     BackupMode, BackupReport, Budget, CallerSignals, CallerToken, CompactionReport, Disclosure, DisclosureQuery,
-    Disclosures, Discovery, EraseReport, Event, Exposure, FeedMoment, FoldReport, Held, HeldByCaller, HeldRows,
-    ImportProgress, ImportReport, Importer, Index, Inspector, LookupOptions, Match, Memory, NumberState, Options,
-    RangeOutcome, RepairReport, RepairedRange, Reply, ScopeBudget, SignalQuery, Standing, Stats, Subject,
-    TopCaller, TopCallers, TopQuery, UpdateBatch, UpdateReport, VacuumReport, VerifyDepth, VerifyReport,
+    Disclosures, Discovery, EraseReport, Event, ExportReport, Exposure, FeedMoment, FoldReport, Held,
+    HeldByCaller, HeldRows, ImportProgress, ImportReport, Importer, Index, Inspector, LookupOptions, Match,
+    Memory, NumberState, Options, Pending, RangeOutcome, RangeReport, RepairReport, RepairedRange, Reply,
+    ScopeBudget, SignalQuery, Standing, Stats, Subject, TopCaller, TopCallers, TopQuery, UpdateBatch,
+    UpdateReport, VacuumReport, VerifyDepth, VerifyReport,
 };
 pub use phone::{E164, E164Error};
 #[cfg(feature = "national")]
 pub use phone::{NationalError, parse_national};
+pub use shards::{KeySpan, Ownership};
 #[cfg(feature = "valkey")]
 pub use words::FleetError;
 pub use words::{
     AccountId, Caller, Clock, Damage, DisclosureMode, Domain, EmailError, Error, Listing, ManualClock, OptIns,
     Origin, OriginError, ParseAccountError, ParseQuotaError, PhoneHash, PhoneHashError, Purpose, Quota,
-    QuotaOverride, QuotaPolicy, Result, Secret, SecretError, Suspension, SystemClock, TripwireAction,
+    QuotaOverride, QuotaPolicy, Result, Secret, SecretError, ShardError, Suspension, SystemClock, TripwireAction,
     TripwirePolicy, UnknownMode, UnknownPurpose, Version, VersionError,
 };
 

@@ -52,6 +52,7 @@ replay!(
     segment_narrow,
     segment_open,
     segment_roundtrip,
+    shards,
 );
 
 #[test]

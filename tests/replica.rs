@@ -334,7 +334,7 @@ fn a_replica_from_a_backup_goes_on_from_its_watermark_with_empty_budgets() {
         index.update(update).unwrap();
         index.followed_until(index.feed_moment()).unwrap();
     };
-    [&first, &second].map(opt_out);
+    [&first, &second].into_iter().for_each(opt_out);
     // Its own ledger knows what was paid for and owes everything; the other's is as it was. They are two budgets.
     assert_eq!((first.budget(&caller).unwrap().remaining, second.budget(&caller).unwrap().remaining), (90, 0));
     let reply = second.lookup(&caller, Purpose::Search, &listed()).unwrap();

@@ -10,19 +10,20 @@ use std::path::{Path, PathBuf};
 /// Layers, lowest first. A module may use the layers below its own, and the peers named in [`PEERS`].
 const LAYERS: [&[&str]; 5] = [
     &["words", "phone"],
-    &["prefetch", "filter", "segment", "overlay", "quota", "novelty", "activity"],
+    &["prefetch", "filter", "segment", "overlay", "quota", "novelty", "activity", "shards"],
     &["disk", "database", "store", "ledger", "disclosures", "fleet"],
     &["index"],
     &["bin"],
 ];
 /// Modules that may use a module of their own layer.
-const PEERS: [(&str, &[&str]); 8] = [
+const PEERS: [(&str, &[&str]); 9] = [
     ("fleet", &["ledger"]),
     ("words", &["phone"]),
     ("segment", &["filter", "prefetch"]),
     ("novelty", &["prefetch"]),
     ("overlay", &["segment", "filter"]),
     ("database", &["disk"]),
+    ("shards", &["segment", "overlay"]),
     ("store", &["database", "disk"]),
     ("disclosures", &["disk"]),
 ];

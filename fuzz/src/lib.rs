@@ -12,6 +12,7 @@ mod ledger;
 mod rows;
 mod scratch;
 mod segment;
+mod shards;
 
 pub use codec::codec;
 pub use csv::csv_import;
@@ -19,6 +20,7 @@ pub use index::index_ops;
 pub use ledger::ledger_ops;
 pub use rows::{disclosure_log, rows};
 pub use segment::{segment_narrow, segment_open, segment_roundtrip};
+pub use shards::shards;
 
 /// Any text is a number or an error, and a number is what its own text reads as.
 pub fn e164(data: &[u8]) {

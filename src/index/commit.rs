@@ -7,6 +7,7 @@ use super::segments::SegmentMap;
 use super::{Inner, Writer};
 use crate::ledger::RedbLedger;
 use crate::overlay::{Change, Overlay, Rows};
+use crate::shards::Shard;
 use crate::store::{Changes, DeltaRef, State};
 use crate::words::{Error, OptIns, Result, Stamp};
 
@@ -103,9 +104,11 @@ impl Inner {
         let mut sets_watermark = false;
         {
             let (overlay, map, mut room) = (self.overlay.read(), self.segments.load_full(), Room::default());
+            let shard = self.shard();
             for batch in batches {
                 let planned = writer.check().and_then(|()| batch.renew(&map));
-                let planned = planned.and_then(|()| self.plan(&mut plan, batch, &overlay, &mut room));
+                let planned =
+                    planned.and_then(|()| self.plan(&mut plan, batch, &overlay, &mut room, shard.as_deref()));
                 if planned.is_ok() && batch.watermark.is_some() {
                     next.watermark = batch.watermark.take();
                     sets_watermark = true;
@@ -122,12 +125,23 @@ impl Inner {
     }
 
     /// Plans a batch behind those planned before it; if it is refused, the plan is as it was.
-    fn plan(&self, plan: &mut Plan, batch: &Prepared, overlay: &Overlay, room: &mut Room) -> Result<UpdateReport> {
+    fn plan(
+        &self,
+        plan: &mut Plan,
+        batch: &Prepared,
+        overlay: &Overlay,
+        room: &mut Room,
+        shard: Option<&Shard>,
+    ) -> Result<UpdateReport> {
         let mut undo: Vec<(Change, Option<Change>)> = Vec::new();
         let replaced_before = plan.replaced.len();
-        let (mut grows, mut stale) = (false, 0);
+        let (mut grows, mut stale, mut elsewhere) = (false, 0, 0);
         for (change, in_segment) in batch.changes.iter().zip(&batch.stored) {
             let (key, account) = change.entry.id();
+            if shard.is_some_and(|shard| !shard.keeps(key)) {
+                elsewhere += 1;
+                continue;
+            }
             let planned = plan.new.get(key, account);
             let in_delta = if planned.is_some() { None } else { overlay.get(key, account) };
             let stored = planned.or(in_delta).map(|row| row.entry.stamp).or(*in_segment);
@@ -146,7 +160,7 @@ impl Inner {
             plan.undo(undo, replaced_before);
             return Err(error);
         }
-        Ok(UpdateReport { applied: batch.len() - stale, stale })
+        Ok(UpdateReport { applied: batch.len() - stale - elsewhere, stale, elsewhere })
     }
 
     fn check_room(&self, room: &mut Room) -> Result<()> {

@@ -50,6 +50,11 @@ impl Index {
 }
 
 impl Discovery {
+    /// What it is a handle of.
+    pub(super) const fn index(&self) -> &Index {
+        &self.index
+    }
+
     /// As [`Index::lookup`].
     ///
     /// # Errors

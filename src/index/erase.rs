@@ -73,6 +73,7 @@ impl Inner {
         self.find_in_segments(&mut found)?;
         let mut writer = self.writer.lock();
         writer.check()?;
+        self.spoil_expected(&mut writer)?;
         put_changes_above(&self.overlay.read(), &mut found);
         let plan = plan(&found, self.clock.wall_ms() / 1_000);
         let report = EraseReport { accounts: found.len(), removed: plan.new.len() };

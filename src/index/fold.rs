@@ -137,7 +137,11 @@ impl Inner {
     fn unfolded(&self, range: KeyRange) -> (Vec<Change>, u64) {
         // The writer's lock keeps the two together. Nobody waits to change the overlay, so no lookup waits either.
         let _writer = self.writer.lock();
-        let changes = self.overlay.read().in_range(range).copied().collect();
+        let mut changes: Vec<Change> = self.overlay.read().in_range(range).copied().collect();
+        // What is expected of another node comes in segments of its own: until then its changes are in none.
+        if let Some(shard) = self.shard().filter(|shard| shard.expects()) {
+            changes.retain(|change| !shard.is_coming(change.entry.key));
+        }
         (changes, self.store.log().last())
     }
 
@@ -185,7 +189,7 @@ impl Inner {
     }
 
     /// Takes rows out of the overlay that were not changed since. The writer is locked all the while.
-    fn drop_from_overlay(&self, rows: &[DeltaRef]) {
+    pub(super) fn drop_from_overlay(&self, rows: &[DeltaRef]) {
         for some in rows.chunks(UNSHOWN_AT_ONCE) {
             let mut overlay = self.overlay.write();
             for (key, account, stamp) in some {
@@ -256,8 +260,8 @@ impl Inner {
             let (of_part, others) = rest.split_at(rest.partition_point(|entry| part.contains(entry.key)));
             rest = others;
             if !of_part.is_empty() {
-                let entries = of_part.len() as u64;
-                rows.push(SegmentRow { generation: self.next_generation()?, range: part, file_len: 0, entries });
+                let (generation, entries) = (self.next_generation()?, of_part.len() as u64);
+                rows.push(SegmentRow { generation, range: part, file_len: 0, entries, maker: None });
             }
         }
         Ok(rows)
@@ -356,7 +360,10 @@ impl Inner {
         }
         let folded = folded.map(|folded| (folded.range, folded.folded_to));
         let superseded = superseded(&next_map)?;
-        let changes = Changes { drop: &superseded, folded, retire: retired, publish: rows, ..Changes::default() };
+        // The range counts as folded up to a row that may have them.
+        let put = folded.map_or_else(Vec::new, |(range, _)| self.coming_in(range));
+        let (retire, publish, folded) = (retired, rows, folded.as_slice());
+        let changes = Changes { put: &put, drop: &superseded, folded, retire, publish, ..Changes::default() };
         writer.commit(next, |next| self.store.commit(&changes, next))?;
         self.segments.store(Arc::new(next_map));
         self.reconsider_memory();
@@ -369,7 +376,7 @@ impl Inner {
 
     /// Removes files that no manifest names any more; lookups that still hold them keep their mapping. What cannot
     /// be removed now is removed at the next open.
-    fn remove_retired(&self, map: &SegmentMap, retired: &[u64]) {
+    pub(super) fn remove_retired(&self, map: &SegmentMap, retired: &[u64]) {
         for segment in map.live().filter(|segment| retired.contains(&segment.generation())) {
             if let Err(error) = self.options.disk.remove_file(segment.path()) {
                 tracing::warn!(error = error.with_causes(), "a folded segment stays until the next open");
@@ -380,7 +387,7 @@ impl Inner {
 
 /// Lets go of a map of segments once no lookup reads it, so that the last to do so, who gives back tens of megabytes
 /// of memory and a file, is not a lookup. Whoever keeps one for long is not waited for.
-fn wait_for_readers(map: Arc<SegmentMap>) {
+pub(super) fn wait_for_readers(map: Arc<SegmentMap>) {
     let until = Instant::now() + LONGEST_READ;
     while Arc::strong_count(&map) > 1 && Instant::now() < until {
         thread::sleep(Duration::from_micros(200));

@@ -21,7 +21,7 @@ impl Index {
     /// belongs to which account.
     ///
     /// # Errors
-    /// [`Error::EmptyCaller`], [`Error::CallerIdTooLong`], [`Error::TooManyOrigins`], [`Error::TooManyOwnNumbers`],
+    /// [`crate::ShardError::NotWhole`], [`Error::EmptyCaller`], [`Error::CallerIdTooLong`], [`Error::TooManyOrigins`], [`Error::TooManyOwnNumbers`],
     /// [`Error::BatchTooLarge`], [`Error::Lagging`] before anything is charged. [`Error::Lagging`] also if the index fell behind
     /// while the lookup was being charged; [`Error::Database`] or [`Error::Poisoned`] if the ledger cannot commit,
     /// [`Error::Io`] or [`Error::Poisoned`] if the disclosure cannot be recorded, and [`Error::Damaged`] if a
@@ -39,24 +39,8 @@ impl Inner {
         hashes: &[PhoneHash],
         options: LookupOptions,
     ) -> Result<Reply> {
-        check(caller, hashes.len(), self.options.max_batch)?;
-        let mode = self.options.mode_of(purpose, options)?;
-        self.disclosures.check()?;
-        self.check_lag(self.known_until().as_deref())?;
-        let mut keys = Vec::with_capacity(hashes.len());
-        self.ring.keys_of(hashes.iter(), &mut keys);
-        let batch = Distinct::of(keys);
-        self.ask_before(purpose, &batch.keys);
-
-        let who = self.ring.caller(caller.id());
-        let scopes = self.scopes(caller, who.id);
-        let mut fingerprints = Vec::with_capacity(batch.keys.len());
-        self.ring.fingerprints_of(&who, &batch.keys, &mut fingerprints);
-        let verdict = self.charge(caller, mode, &scopes, &fingerprints)?;
-        if self.ledger.is_work_due() {
-            self.wake.wake();
-        }
-
+        self.check_whole()?;
+        let Paid { mode, batch, scopes, verdict } = self.pay(caller, purpose, hashes, options)?;
         let known = self.known_until();
         let mut found = match mode {
             DisclosureMode::Linked if verdict.deferred.is_empty() => self.find(caller, purpose, &batch.keys)?,
@@ -78,10 +62,40 @@ impl Inner {
             shown: modes::shape(mode, &found, || batch.spread(&found)),
             is_deferred: batch.positions_of(&verdict.deferred),
             is_withheld: batch.withheld(&verdict.withheld),
+            is_unavailable: Vec::new(),
             charged: verdict.grant.granted,
             remaining: verdict.grant.remaining,
             retry_after: verdict.grant.retry_after,
         })
+    }
+
+    /// Everything before the probe: checks, keys, duplicates, and the charge, which is durable when this returns. There is no
+    /// other way to a batch that may be probed, here or at another node.
+    pub(super) fn pay<'a>(
+        &self,
+        caller: &'a Caller,
+        purpose: Purpose,
+        hashes: &[PhoneHash],
+        options: LookupOptions,
+    ) -> Result<Paid<'a>> {
+        check(caller, hashes.len(), self.options.max_batch)?;
+        let mode = self.options.mode_of(purpose, options)?;
+        self.disclosures.check()?;
+        self.check_lag(self.known_until().as_deref())?;
+        let mut keys = Vec::with_capacity(hashes.len());
+        self.ring.keys_of(hashes.iter(), &mut keys);
+        let batch = Distinct::of(keys);
+        self.ask_before(purpose, &batch.keys);
+
+        let who = self.ring.caller(caller.id());
+        let scopes = self.scopes(caller, who.id);
+        let mut fingerprints = Vec::with_capacity(batch.keys.len());
+        self.ring.fingerprints_of(&who, &batch.keys, &mut fingerprints);
+        let verdict = self.charge(caller, mode, &scopes, &fingerprints)?;
+        if self.ledger.is_work_due() {
+            self.wake.wake();
+        }
+        Ok(Paid { mode, batch, scopes, verdict })
     }
 
     /// Charges, and tells the host if something ran short by it.
@@ -148,8 +162,16 @@ impl Inner {
     }
 }
 
+/// A batch that was paid for.
+pub(super) struct Paid<'a> {
+    pub(super) mode: DisclosureMode,
+    pub(super) batch: Distinct,
+    pub(super) scopes: Vec<Scope<'a>>,
+    pub(super) verdict: Verdict,
+}
+
 /// What a lookup adds to the counters of its caller and origins. What was charged and what was found are in order.
-fn tally(batch: &Distinct, verdict: &Verdict, found: &[(u32, AccountId)]) -> Counts {
+pub(super) fn tally(batch: &Distinct, verdict: &Verdict, found: &[(u32, AccountId)]) -> Counts {
     let mut charged = verdict.charged.iter().peekable();
     let (mut numbers, mut paid, mut last) = (0, 0, None);
     for (number, _) in found {
@@ -196,9 +218,9 @@ pub(super) fn check_caller(caller: &Caller) -> Result<()> {
 }
 
 /// A batch without its duplicates.
-struct Distinct {
+pub(super) struct Distinct {
     /// Distinct keys in the order of their first position.
-    keys: Vec<Key>,
+    pub(super) keys: Vec<Key>,
     /// For each position, which distinct key it asks for.
     number_of: Vec<u32>,
 }
@@ -241,18 +263,18 @@ impl Distinct {
     }
 
     /// The numbers that are not among these, which are in order.
-    fn all_but(&self, numbers: &[u32]) -> impl Iterator<Item = u32> {
+    pub(super) fn all_but(&self, numbers: &[u32]) -> impl Iterator<Item = u32> {
         let mut numbers = numbers.iter().peekable();
         (0..self.keys.len() as u32).filter(move |number| numbers.next_if_eq(&number).is_none())
     }
 
     /// As [`Distinct::positions_of`], and nothing if there are none.
-    fn withheld(&self, numbers: &[u32]) -> Vec<bool> {
+    pub(super) fn withheld(&self, numbers: &[u32]) -> Vec<bool> {
         if numbers.is_empty() { Vec::new() } else { self.positions_of(numbers) }
     }
 
     /// For each position, whether its number is among these, which are in order.
-    fn positions_of(&self, numbers: &[u32]) -> Vec<bool> {
+    pub(super) fn positions_of(&self, numbers: &[u32]) -> Vec<bool> {
         if numbers.is_empty() {
             return vec![false; self.number_of.len()];
         }
@@ -266,7 +288,7 @@ impl Distinct {
     }
 
     /// Matches of distinct keys, sorted, to matches of positions, sorted.
-    fn spread(&self, found: &[(u32, AccountId)]) -> Vec<Match> {
+    pub(super) fn spread(&self, found: &[(u32, AccountId)]) -> Vec<Match> {
         let as_match = |position: usize, account: &AccountId| Match { position, account: *account };
         if self.number_of.len() == self.keys.len() {
             // Without duplicates the number of a key is its position.

@@ -2,7 +2,7 @@
 //!
 //! `open` ties the files together, `lookup` answers, also behind `discovery`, in one of the `modes`, a `mutual` audience apart, `update`, `erase` and `callers` write, `levers`
 //! is what an operator does about callers, `lag` refuses what may be out of date, `import` and `fold` build
-//! segments, `memory` keeps them where lookups find them, `maintain` works in the background, `vacuum` forgets, `held` says what is left of an account, `verify` and `stats` look without changing anything, `backup` copies
+//! segments, `shards` keeps a part of the keys and moves parts between nodes, `memory` keeps them where lookups find them, `maintain` works in the background, `vacuum` forgets, `held` says what is left of an account, `verify` and `stats` look without changing anything, `backup` copies
 //! and restores, `repair` replaces damaged segments.
 
 mod backup;
@@ -37,6 +37,7 @@ pub(crate) mod raw;
 mod repair;
 mod reply;
 mod segments;
+mod shards;
 mod signals;
 mod stats;
 mod temporary;
@@ -50,13 +51,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Mutex, RwLock};
 
 use crate::disclosures::DisclosureLog;
 use crate::disk::DirLock;
 use crate::ledger::{Ledger, RedbLedger};
 use crate::overlay::Overlay;
+use crate::shards::Shard;
 use crate::store::{State, Store};
 use crate::words::{Clock, Error, KeyRing, QuotaPolicy, Result};
 
@@ -79,6 +81,7 @@ pub use modes::LookupOptions;
 pub use options::Options;
 pub use repair::{RangeOutcome, RepairReport, RepairedRange};
 pub use reply::{Match, NumberState, Reply};
+pub use shards::{ExportReport, Pending, RangeReport};
 pub use signals::{CallerSignals, SignalQuery};
 pub use stats::Stats;
 pub use top_callers::{TopCaller, TopCallers, TopQuery};
@@ -137,6 +140,8 @@ pub(crate) struct Inner {
     /// Lookups read it before `segments`; folds change `segments` before it.
     overlay: RwLock<Overlay>,
     segments: ArcSwap<SegmentMap>,
+    /// What node of a fleet this is. Changed under the writer's lock, which follows that of `structure`.
+    shard: ArcSwapOption<Shard>,
     residency: memory::Residency,
     seen: stats::Seen,
     followed: lag::Followed,

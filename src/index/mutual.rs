@@ -7,9 +7,23 @@ use crate::words::{AccountId, Caller, Key, Purpose, Result};
 impl Inner {
     /// The opted-in listings of these keys that this caller may be shown, as (position in `keys`, account), in order.
     pub(super) fn find(&self, caller: &Caller, purpose: Purpose, keys: &[Key]) -> Result<Vec<(u32, AccountId)>> {
+        self.find_for(purpose, keys, || {
+            let mut own = Vec::with_capacity(caller.own_numbers().len());
+            self.ring.keys_of(caller.own_numbers().iter(), &mut own);
+            own
+        })
+    }
+
+    /// As [`Inner::find`], for a caller whose own numbers have these keys.
+    pub(super) fn find_for(
+        &self,
+        purpose: Purpose,
+        keys: &[Key],
+        own: impl FnOnce() -> Vec<Key>,
+    ) -> Result<Vec<(u32, AccountId)>> {
         let Probed { mut found, mutual } = self.probe(purpose, keys)?;
         if !mutual.is_empty() {
-            self.add_mutual(caller, &mutual, &mut found)?;
+            self.add_mutual(&own(), &mutual, &mut found)?;
         }
         Ok(found)
     }
@@ -18,14 +32,12 @@ impl Inner {
     #[cold]
     fn add_mutual(
         &self,
-        caller: &Caller,
+        own: &[Key],
         mutual: &[(u32, AccountId)],
         found: &mut Vec<(u32, AccountId)>,
     ) -> Result<()> {
-        let mut own = Vec::with_capacity(caller.own_numbers().len());
-        self.ring.keys_of(caller.own_numbers().iter(), &mut own);
         for (number, account) in mutual {
-            if self.has_asked_for(*account, &own)? {
+            if self.has_asked_for(*account, own)? {
                 found.push((*number, *account));
             }
         }

@@ -186,6 +186,148 @@
 //! # }
 //! ```
 //!
+//! # No way around the charge in an index of parts
+//!
+//! A lookup with tickets names its caller.
+//!
+//! ```compile_fail
+//! # #[allow(unused_imports)]
+//! # use unlisted::{AccountId, Caller, Discovery, Index, LookupOptions, OptIns, Pending, PhoneHash, Purpose};
+//! # fn twin(index: &Index, discovery: &Discovery, caller: &Caller, number: PhoneHash) -> unlisted::Result<()> {
+//! let _ = index.issue(Purpose::Search, &[number], LookupOptions::default())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```
+//! # #[allow(unused_imports)]
+//! # use unlisted::{AccountId, Caller, Discovery, Index, LookupOptions, OptIns, Pending, PhoneHash, Purpose};
+//! # fn twin(index: &Index, discovery: &Discovery, caller: &Caller, number: PhoneHash) -> unlisted::Result<()> {
+//! let _ = index.issue(caller, Purpose::Search, &[number], LookupOptions::default())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It names its purpose.
+//!
+//! ```compile_fail
+//! # #[allow(unused_imports)]
+//! # use unlisted::{AccountId, Caller, Discovery, Index, LookupOptions, OptIns, Pending, PhoneHash, Purpose};
+//! # fn twin(index: &Index, discovery: &Discovery, caller: &Caller, number: PhoneHash) -> unlisted::Result<()> {
+//! let _ = index.issue(caller, &[number], LookupOptions::default())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```
+//! # #[allow(unused_imports)]
+//! # use unlisted::{AccountId, Caller, Discovery, Index, LookupOptions, OptIns, Pending, PhoneHash, Purpose};
+//! # fn twin(index: &Index, discovery: &Discovery, caller: &Caller, number: PhoneHash) -> unlisted::Result<()> {
+//! let _ = index.issue(caller, Purpose::Search, &[number], LookupOptions::default())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A ticket has no type that could be filled in: it is bytes that end in a tag.
+//!
+//! ```compile_fail
+//! # #[allow(unused_imports)]
+//! # use unlisted::{AccountId, Caller, Discovery, Index, LookupOptions, OptIns, Pending, PhoneHash, Purpose};
+//! # fn twin(index: &Index, discovery: &Discovery, caller: &Caller, number: PhoneHash) -> unlisted::Result<()> {
+//! use unlisted::Ticket as _;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```
+//! # #[allow(unused_imports)]
+//! # use unlisted::{AccountId, Caller, Discovery, Index, LookupOptions, OptIns, Pending, PhoneHash, Purpose};
+//! # fn twin(index: &Index, discovery: &Discovery, caller: &Caller, number: PhoneHash) -> unlisted::Result<()> {
+//! use unlisted::Pending as _;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An owner takes tickets and no numbers.
+//!
+//! ```compile_fail
+//! # #[allow(unused_imports)]
+//! # use unlisted::{AccountId, Caller, Discovery, Index, LookupOptions, OptIns, Pending, PhoneHash, Purpose};
+//! # fn twin(index: &Index, discovery: &Discovery, caller: &Caller, number: PhoneHash) -> unlisted::Result<()> {
+//! index.redeem(&[number])?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```
+//! # #[allow(unused_imports)]
+//! # use unlisted::{AccountId, Caller, Discovery, Index, LookupOptions, OptIns, Pending, PhoneHash, Purpose};
+//! # fn twin(index: &Index, discovery: &Discovery, caller: &Caller, number: PhoneHash) -> unlisted::Result<()> {
+//! index.redeem(&[0])?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A lookup that was charged cannot be made ...
+//!
+//! ```compile_fail
+//! # #[allow(unused_imports)]
+//! # use unlisted::{AccountId, Caller, Discovery, Index, LookupOptions, OptIns, Pending, PhoneHash, Purpose};
+//! # fn twin(index: &Index, discovery: &Discovery, caller: &Caller, number: PhoneHash) -> unlisted::Result<()> {
+//! let _ = |pending: Pending| Pending { ..pending };
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```
+//! # #[allow(unused_imports)]
+//! # use unlisted::{AccountId, Caller, Discovery, Index, LookupOptions, OptIns, Pending, PhoneHash, Purpose};
+//! # fn twin(index: &Index, discovery: &Discovery, caller: &Caller, number: PhoneHash) -> unlisted::Result<()> {
+//! let _ = |pending: Pending| pending;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ... nor asked for more than it paid for.
+//!
+//! ```compile_fail
+//! # #[allow(unused_imports)]
+//! # use unlisted::{AccountId, Caller, Discovery, Index, LookupOptions, OptIns, Pending, PhoneHash, Purpose};
+//! # fn twin(index: &Index, discovery: &Discovery, caller: &Caller, number: PhoneHash) -> unlisted::Result<()> {
+//! let _ = |mut pending: Pending| pending.ask(&[number]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```
+//! # #[allow(unused_imports)]
+//! # use unlisted::{AccountId, Caller, Discovery, Index, LookupOptions, OptIns, Pending, PhoneHash, Purpose};
+//! # fn twin(index: &Index, discovery: &Discovery, caller: &Caller, number: PhoneHash) -> unlisted::Result<()> {
+//! let _ = |mut pending: Pending| pending.reissue();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A part of an index is not probed past its tickets.
+//!
+//! ```compile_fail
+//! # #[allow(unused_imports)]
+//! # use unlisted::{AccountId, Caller, Discovery, Index, LookupOptions, OptIns, Pending, PhoneHash, Purpose};
+//! # fn twin(index: &Index, discovery: &Discovery, caller: &Caller, number: PhoneHash) -> unlisted::Result<()> {
+//! index.find_for(Purpose::Search, &[number])?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```
+//! # #[allow(unused_imports)]
+//! # use unlisted::{AccountId, Caller, Discovery, Index, LookupOptions, OptIns, Pending, PhoneHash, Purpose};
+//! # fn twin(index: &Index, discovery: &Discovery, caller: &Caller, number: PhoneHash) -> unlisted::Result<()> {
+//! index.lookup(caller, Purpose::Search, &[number])?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # A handler looks up and does nothing else
 //!
 //! A `Discovery` has no `update`.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Mutex, RwLock};
 
 use super::epoch_file::EpochFile;
@@ -45,6 +45,7 @@ impl Index {
         }
         let ledger = RedbLedger::open(dir, &ledger_options(&options))?;
         check_ledger(&store, &state, &ledger)?;
+        let shard = super::shards::open(&store, &state, &options)?;
         let epoch_file = EpochFile::open(&options, &ledger)?;
         let state = enter_epoch(&store, state, &ledger)?;
         if let Some(file) = &epoch_file {
@@ -71,6 +72,7 @@ impl Index {
             structure: Mutex::new(()),
             overlay: RwLock::new(overlay),
             segments: ArcSwap::from_pointee(segments),
+            shard: ArcSwapOption::new(shard.map(Arc::new)),
             residency,
             seen: Seen::default(),
             followed: Followed::default(),

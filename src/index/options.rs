@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Memory;
 use super::events::{Event, Events};
+use super::shards::ShardOptions;
 use crate::database::DbOptions;
 use crate::disclosures::DisclosureSync;
 use crate::disk::Disk;
@@ -69,6 +70,7 @@ pub struct Options {
     pub(crate) suspicious_from_percent: Option<u8>,
     #[cfg(feature = "valkey")]
     pub(crate) fleet: Option<crate::fleet::FleetOptions>,
+    pub(crate) shard: ShardOptions,
 }
 
 /// What to do where there is no index yet.
@@ -123,6 +125,7 @@ impl Options {
             suspicious_from_percent: None,
             #[cfg(feature = "valkey")]
             fleet: None,
+            shard: ShardOptions::default(),
         }
     }
 
@@ -443,6 +446,7 @@ impl Options {
 
     /// Refuses values that cannot work.
     pub(crate) fn check(&self) -> Result<()> {
+        self.shard.check()?;
         let sync_ms = match self.disclosure_sync {
             DisclosureSync::Written { sync_within_ms } => u64::from(sync_within_ms),
             DisclosureSync::Synced | DisclosureSync::Off => 1,

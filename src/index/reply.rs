@@ -31,6 +31,8 @@ pub struct Reply {
     pub(super) is_deferred: Vec<bool>,
     /// Likewise, was it left out because of the mode? Empty if none was.
     pub(super) is_withheld: Vec<bool>,
+    /// Likewise, did its node not answer? Empty if all did, and in an index of one part.
+    pub(super) is_unavailable: Vec<bool>,
     pub(super) charged: u64,
     pub(super) remaining: u64,
     pub(super) retry_after: Option<Duration>,
@@ -92,6 +94,9 @@ pub enum NumberState {
     /// ([`crate::Options::unlinked_min_novel`]), or the caller paid for more than is remembered. Nothing was looked up, and
     /// nothing charged, unless another lookup of the same caller paid for it at the same moment.
     Withheld,
+    /// Only of a lookup with tickets ([`crate::Index::issue`]): it was paid for, and the node that has it did not answer. The
+    /// caller pays nothing for asking again within [`crate::Options::novelty_window`].
+    Unavailable,
 }
 
 impl Reply {
@@ -140,14 +145,23 @@ impl Reply {
         self.is_deferred.iter().enumerate().filter_map(|(position, deferred)| deferred.then_some(position))
     }
 
+    /// Positions whose node did not answer, in order: [`NumberState::Unavailable`].
+    pub fn unavailable(&self) -> impl Iterator<Item = usize> {
+        self.is_unavailable
+            .iter()
+            .enumerate()
+            .filter_map(|(position, is_unavailable)| is_unavailable.then_some(position))
+    }
+
     /// What became of the number at a position; `None` past the end of the batch.
     #[must_use]
     pub fn state(&self, position: usize) -> Option<NumberState> {
-        let deferred = self.is_deferred.get(position)?;
-        Some(match self.is_withheld.get(position) {
-            _ if *deferred => NumberState::Deferred,
-            Some(true) => NumberState::Withheld,
-            Some(false) | None => NumberState::Answered,
+        let is = |flags: &[bool]| flags.get(position).copied().unwrap_or_default();
+        Some(match *self.is_deferred.get(position)? {
+            true => NumberState::Deferred,
+            false if is(&self.is_withheld) => NumberState::Withheld,
+            false if is(&self.is_unavailable) => NumberState::Unavailable,
+            false => NumberState::Answered,
         })
     }
 

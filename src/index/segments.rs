@@ -9,7 +9,7 @@ use crate::segment::Flaw;
 use crate::segment::keys::KeyRange;
 use crate::segment::layout::PAGE_LEN;
 use crate::segment::reader::Segment;
-use crate::store::SegmentRow;
+use crate::store::{Maker, SegmentRow};
 use crate::words::{Damage, Entry, Error, Key, Result};
 
 /// Folder of segment files in the directory of an index.
@@ -19,6 +19,9 @@ pub(super) const FOLDER: &str = "segments";
 #[derive(Debug)]
 pub(super) struct LiveSegment {
     segment: Segment<MappedFile>,
+    /// Its generation in this index, and which index made it if another did.
+    generation: u64,
+    maker: Option<Maker>,
     path: PathBuf,
     presence: Presence,
 }
@@ -56,9 +59,11 @@ impl LiveSegment {
     ) -> Result<Self> {
         let segment = Segment::open(file).map_err(|flaw| flaw_at(path, flaw))?;
         let header = segment.header();
+        let own = Maker { index_id, generation: row.generation };
+        let Maker { index_id, generation } = row.maker.unwrap_or(own);
         let same = [
             ("the index id", header.index_id == index_id),
-            ("the generation", header.generation == row.generation),
+            ("the generation", header.generation == generation),
             ("the key range", header.keys.range == row.range),
             ("the length", segment.len() as u64 == row.file_len),
             ("the number of listings", header.entries == row.entries),
@@ -70,7 +75,8 @@ impl LiveSegment {
             }
             None => {
                 let presence = Presence::new(segment.len(), in_memory);
-                Ok(Self { segment, path: path.to_owned(), presence })
+                let (generation, maker) = (row.generation, row.maker);
+                Ok(Self { segment, generation, maker, path: path.to_owned(), presence })
             }
         }
     }
@@ -109,8 +115,9 @@ impl LiveSegment {
     /// Its row in the manifest.
     pub(super) fn manifest_row(&self) -> SegmentRow {
         let header = self.segment.header();
-        let (generation, range, entries) = (header.generation, header.keys.range, header.entries);
-        SegmentRow { generation, range, file_len: self.segment.len() as u64, entries }
+        let (range, entries) = (header.keys.range, header.entries);
+        let (generation, maker) = (self.generation, self.maker);
+        SegmentRow { generation, range, file_len: self.segment.len() as u64, entries, maker }
     }
 
     /// Runs `work`, and adds the path to what it finds wrong.
@@ -138,7 +145,7 @@ impl LiveSegment {
     }
 
     pub(super) const fn generation(&self) -> u64 {
-        self.segment.header().generation
+        self.generation
     }
 }
 

@@ -132,7 +132,12 @@ impl Inner {
         let opt_ins = is_set.then(|| Purpose::ALL.map(OptIns::from).into_iter().collect::<OptIns>());
         let removed_at_s = self.clock.wall_ms() / 1_000;
         let mut plan = Plan::default();
+        let shard = self.shard();
         for key in keys {
+            // Of a fleet, the node that has the key sets it.
+            if shard.as_ref().is_some_and(|shard| !shard.keeps(*key)) {
+                continue;
+            }
             let at = self.at_key(*key)?;
             // A number that was listed since it was looked at is its owner's.
             if at.is_set() == is_set || (is_set && at.is_listed) {
@@ -159,14 +164,31 @@ impl Inner {
         charged: &[u32],
         found: &mut Vec<(u32, AccountId)>,
     ) -> Result<u32> {
+        // What was asked earlier is free, and counted already.
+        let met = self.take_met(keys, |number| charged.binary_search(&number).is_ok(), found)?;
+        Ok(met.len() as u32)
+    }
+
+    /// Takes tripwires out of what was found. Returns the numbers of those that may count and whose number nobody has.
+    pub(super) fn take_met(
+        &self,
+        keys: &[Key],
+        may_count: impl Fn(u32) -> bool,
+        found: &mut Vec<(u32, AccountId)>,
+    ) -> Result<Vec<u32>> {
         if found.iter().all(|(_, account)| *account != AccountId::RESERVED) {
-            return Ok(0);
+            return Ok(Vec::new());
         }
-        self.take_some(keys, charged, found)
+        self.take_some(keys, may_count, found)
     }
 
     #[cold]
-    fn take_some(&self, keys: &[Key], charged: &[u32], found: &mut Vec<(u32, AccountId)>) -> Result<u32> {
+    fn take_some(
+        &self,
+        keys: &[Key],
+        may_count: impl Fn(u32) -> bool,
+        found: &mut Vec<(u32, AccountId)>,
+    ) -> Result<Vec<u32>> {
         let mut met = Vec::new();
         found.retain(|(number, account)| {
             let is_tripwire = *account == AccountId::RESERVED;
@@ -175,13 +197,14 @@ impl Inner {
             }
             !is_tripwire
         });
-        let mut count = 0;
-        // What was asked earlier is free, and counted already.
-        for number in met.iter().filter(|number| charged.binary_search(number).is_ok()) {
-            let Some(key) = keys.get(*number as usize) else { continue };
-            count += u32::from(!self.at_key(*key)?.is_listed);
+        let mut counted = Vec::new();
+        for number in met.into_iter().filter(|number| may_count(*number)) {
+            let Some(key) = keys.get(number as usize) else { continue };
+            if !self.at_key(*key)?.is_listed {
+                counted.push(number);
+            }
         }
-        Ok(count)
+        Ok(counted)
     }
 
     /// Does what the policy says about the caller and the origins of a lookup that met tripwires, after it was counted.

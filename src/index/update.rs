@@ -51,6 +51,9 @@ pub struct UpdateReport {
     pub applied: usize,
     /// Changes whose version was not newer than what the index had: they changed nothing.
     pub stale: usize,
+    /// Changes of keys that another node of the fleet has: they were left out. Every node follows the whole feed, so another
+    /// one keeps them.
+    pub elsewhere: usize,
 }
 
 impl UpdateBatch {

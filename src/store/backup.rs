@@ -2,12 +2,20 @@
 
 use std::path::Path;
 
-use super::{LogState, State, disclosures, log, manifest, state};
+use super::{LogState, State, disclosures, log, manifest, shard, state};
 use crate::database::{Db, DbOptions, Snapshot};
 use crate::words::Result;
 
 /// Every table. The first layout of the delta is moved into the log by every open.
-const TABLES: [&str; 5] = [state::NAME, manifest::NAME, log::NAME, log::FOLDED_NAME, disclosures::NAME];
+const TABLES: [&str; 7] = [
+    state::NAME,
+    manifest::NAME,
+    manifest::MAKERS_NAME,
+    log::NAME,
+    log::FOLDED_NAME,
+    disclosures::NAME,
+    shard::NAME,
+];
 
 /// Writes everything that a snapshot of `index.redb` holds into a new file.
 pub(crate) fn copy(from: &Snapshot, to: &Path, options: DbOptions) -> Result<()> {
@@ -15,6 +23,8 @@ pub(crate) fn copy(from: &Snapshot, to: &Path, options: DbOptions) -> Result<()>
     let to = Db::create(to, &options)?;
     from.copy_table(state::STATE, &to)?;
     from.copy_table(manifest::SEGMENTS, &to)?;
+    from.copy_table(manifest::MAKERS, &to)?;
+    from.copy_table(shard::TABLE, &to)?;
     from.copy_table(log::LOG, &to)?;
     from.copy_table(log::FOLDED, &to)?;
     from.copy_table(disclosures::TABLE, &to)
@@ -25,6 +35,8 @@ pub(super) fn copy_what_counts(from: &Snapshot, to: &Db, log: &LogState, next: &
     from.expect_tables(&TABLES)?;
     to.write(|txn| state::write(to, txn, next))?;
     from.copy_table(manifest::SEGMENTS, to)?;
+    from.copy_table(manifest::MAKERS, to)?;
+    from.copy_table(shard::TABLE, to)?;
     from.copy_table(disclosures::TABLE, to)?;
     from.copy_table(log::FOLDED, to)?;
     log::copy_what_counts(from, to, log)

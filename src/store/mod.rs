@@ -5,6 +5,7 @@ mod delta;
 mod disclosures;
 mod log;
 mod manifest;
+mod shard;
 mod state;
 
 use std::path::Path;
@@ -14,11 +15,12 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::database::{Db, DbOptions, Rewritten, Snapshot};
 use crate::overlay::{Change, Overlay};
 use crate::segment::keys::KeyRange;
+use crate::shards::Shard;
 use crate::words::{AccountId, Key, Result, Stamp};
 
 pub(crate) use backup::copy;
 pub(crate) use log::LogState;
-pub(crate) use manifest::{SegmentRow, bytes_of, file_name as segment_file_name};
+pub(crate) use manifest::{Maker, SegmentRow, bytes_of, file_name as segment_file_name};
 pub(crate) use state::State;
 
 /// Name of the file in the directory of an index.
@@ -28,6 +30,10 @@ pub(crate) const FILE_NAME: &str = "index.redb";
 #[cfg(feature = "internals")]
 pub(crate) const REREAD: [crate::database::Reread; 5] =
     [state::reread, state::reread_tripwires, manifest::reread, log::reread, disclosures::reread];
+
+/// As [`REREAD`], of the nodes of a fleet: apart, so that the inputs of the fuzz targets mean what they did.
+#[cfg(feature = "internals")]
+pub(crate) const REREAD_OF_NODES: [crate::database::Reread; 2] = [manifest::reread_maker, shard::reread];
 
 /// The open `index.redb`.
 #[derive(Debug)]
@@ -47,14 +53,17 @@ pub(crate) struct Changes<'a> {
     pub(crate) put: &'a [Change],
     /// Changes that count no more, if they still carry this stamp.
     pub(crate) drop: &'a [DeltaRef],
-    /// A range and the row of the log up to which its changes are in the segments that this transaction publishes.
-    pub(crate) folded: Option<(KeyRange, u64)>,
+    /// Ranges and the rows of the log up to which their changes count no more: they are in the segments that this transaction
+    /// publishes, or nobody's here.
+    pub(crate) folded: &'a [(KeyRange, u64)],
     /// Rows of the log up to this one may go: no range needs them.
     pub(crate) trim_to: u64,
     /// Segments that leave the manifest.
     pub(crate) retire: &'a [u64],
     /// Segments that enter it.
     pub(crate) publish: &'a [SegmentRow],
+    /// What this node of a fleet is from now on.
+    pub(crate) shard: Option<&'a Shard>,
 }
 
 /// `index.redb` written anew, about to take its place.
@@ -98,14 +107,17 @@ impl Store {
         let mut next = self.log.lock().clone();
         self.db.write(|txn| {
             log::append(&self.db, txn, &mut next, changes.put, changes.drop)?;
-            if let Some(folded) = changes.folded {
-                log::note_folded(&self.db, txn, &mut next, folded)?;
+            for folded in changes.folded {
+                log::note_folded(&self.db, txn, &mut next, *folded)?;
             }
             if changes.trim_to > 0 {
                 log::trim(&self.db, txn, &mut next, changes.trim_to)?;
             }
             if !(changes.retire.is_empty() && changes.publish.is_empty()) {
                 manifest::apply(&self.db, txn, changes.retire, changes.publish)?;
+            }
+            if let Some(shard) = changes.shard {
+                shard::write(&self.db, txn, shard)?;
             }
             state::write(&self.db, txn, state)
         })?;
@@ -137,6 +149,11 @@ impl Store {
     /// Notes how far the disclosure log is.
     pub(crate) fn note_disclosures(&self, mark: (u64, u64)) -> Result<()> {
         self.db.write(|txn| disclosures::write(&self.db, txn, mark))
+    }
+
+    /// What node of a fleet this is. `None` if it is none.
+    pub(crate) fn shard(&self) -> Result<Option<Shard>> {
+        self.db.read(|txn| shard::read(&self.db, txn))
     }
 
     /// The live segments.

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::{
     AccountId, Caller, Damage, DisclosureMode, EmailError, OriginError, ParseAccountError, ParseQuotaError,
-    Purpose, SecretError, Suspension, UnknownMode, UnknownPurpose, VersionError,
+    Purpose, SecretError, ShardError, Suspension, UnknownMode, UnknownPurpose, VersionError,
 };
 use crate::phone::E164Error;
 
@@ -429,6 +429,9 @@ pub enum Error {
     /// No secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// A ticket, an answer or the move of a range was refused.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
 }
 
 impl Error {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::prf::{Fingerprints, Prf};
-use super::{Caller, Origin, PhoneHash, Secret};
+use super::{Caller, Origin, PhoneHash, Secret, ShardKeys};
 
 /// Room for a length, a kind with its prefix, and an id or a value.
 const IDENTITY_INPUT: usize = 8 + 8 + Origin::MAX_KIND_LEN + Caller::MAX_ID_LEN;
@@ -49,6 +49,7 @@ pub(crate) struct KeyRing {
     fingerprints: Fingerprints,
     everyone: [u8; 16],
     check: [u8; 16],
+    shards: ShardKeys,
 }
 
 /// A caller under the keys of the index.
@@ -75,12 +76,18 @@ impl KeyRing {
             fingerprints: Fingerprints::new(secret.bytes()),
             everyone: halves(&identities, &["everyone"], &[]).0,
             check: super::prf::truncated(&blake3::derive_key("unlisted 2026-11 check value", secret.bytes())),
+            shards: ShardKeys::new(secret),
         }
     }
 
     /// A value that tells one secret from another and nothing else about it.
     pub(crate) const fn check_value(&self) -> [u8; 16] {
         self.check
+    }
+
+    /// What nodes of a fleet vouch with.
+    pub(crate) const fn shards(&self) -> &ShardKeys {
+        &self.shards
     }
 
     /// Keys of a whole batch, in order, appended to `out`.

@@ -16,6 +16,8 @@ pub(crate) mod prf;
 mod quota;
 mod quota_override;
 mod secret;
+mod shard_error;
+mod shard_keys;
 mod suspension;
 mod tripwire_policy;
 
@@ -38,6 +40,9 @@ pub use phone_hash::{Domain, EmailError, PhoneHash, PhoneHashError};
 pub use quota::{ParseQuotaError, Quota, QuotaPolicy};
 pub use quota_override::QuotaOverride;
 pub use secret::{Secret, SecretError};
+pub(crate) use shard_error::MAX_NODE_NAME_LEN;
+pub use shard_error::ShardError;
+pub(crate) use shard_keys::{ShardKeys, TAG_LEN, Tag, split_tag};
 pub use suspension::Suspension;
 pub(crate) use tripwire_policy::TripwireRule;
 pub use tripwire_policy::{TripwireAction, TripwirePolicy};

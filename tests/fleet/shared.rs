@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use unlisted::{
-    AccountId, Caller, DisclosureMode, Error, FleetError, LookupOptions, OptIns, Origin, Purpose, Quota,
+    AccountId, Caller, DisclosureMode, Error, FleetError, LookupOptions, OptIns, Origin, Ownership, Purpose, Quota,
     QuotaOverride, QuotaPolicy,
 };
 
@@ -180,6 +180,26 @@ fn records_are_replaced_by_whoever_knows_their_version() {
     );
     assert_eq!(second.replace_fleet_record("owners", 1, b"b").unwrap(), 2);
     assert_eq!(first.fleet_record("other").unwrap().0, 0);
+}
+
+#[test]
+fn who_owns_which_keys_is_a_record_of_the_fleet() {
+    let Some(mut fleet) = fleet("owners") else { return };
+    let (first, second) = (fleet.node(quota(1)), fleet.node(quota(1)));
+    let record = Ownership::of_equals(["a", "b"]).unwrap();
+    let mut version = first.replace_fleet_record("owners", 0, &record.encode()).unwrap();
+    // Two operators move something at once: one of them has to look again.
+    let (seen, bytes) = second.fleet_record("owners").unwrap();
+    let read = Ownership::decode(&bytes).unwrap();
+    assert_eq!((seen, read.version()), (version, record.version()));
+    let span = |owner: &str| record.spans().find(|(_, of)| *of == owner).unwrap().0;
+    let moved = record.moved(span("a"), "b").unwrap();
+    version = first.replace_fleet_record("owners", version, &moved.encode()).unwrap();
+    let late = read.moved(span("b"), "a").unwrap();
+    let lost = second.replace_fleet_record("owners", seen, &late.encode()).unwrap_err();
+    assert!(matches!(lost, Error::Fleet(FleetError::RecordChanged { .. })), "{lost}");
+    let (now, bytes) = second.fleet_record("owners").unwrap();
+    assert_eq!((now, Ownership::decode(&bytes).unwrap().version()), (version, moved.version()));
 }
 
 #[test]

@@ -91,9 +91,8 @@ impl Moment {
 
 impl LiveSegment {
     /// The name of its file.
-    pub(super) fn file_name(&self) -> String {
-        let header = self.segment().header();
-        store::segment_file_name(header.keys.range, header.generation)
+    pub(in crate::index) fn file_name(&self) -> String {
+        store::segment_file_name(self.segment().header().keys.range, self.generation())
     }
 
     /// What its file is told from others by.

@@ -13,9 +13,13 @@ mod partition;
 mod scatter;
 mod spill;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::temporary::TemporaryFolder;
 use super::{Index, Inner};
-use crate::words::{AccountId, Entry, Error, Flags, Listing, Result};
+use crate::shards::Shard;
+use crate::words::{AccountId, Entry, Error, Flags, Listing, Result, ShardError};
 
 use partition::Partitions;
 
@@ -44,6 +48,9 @@ const CHUNK: usize = 4_096;
 #[derive(Debug)]
 pub struct Importer {
     index: Index,
+    /// What the index held when the import began, if it is a node of a fleet.
+    shard: Option<Arc<Shard>>,
+    elsewhere: AtomicU64,
     partitions: Partitions,
     folder: TemporaryFolder,
 }
@@ -73,6 +80,8 @@ pub struct ImportReport {
     pub rows: u64,
     /// Of those, rows that changed nothing: their version was not newer than what the index or another row had.
     pub stale: u64,
+    /// Rows of keys that another node of the fleet has: they were left out, and are not counted above.
+    pub elsewhere: u64,
     /// Segments written.
     pub segments: usize,
 }
@@ -107,13 +116,18 @@ impl Index {
     /// Begins a bulk import. It goes into segments directly, not through the delta.
     ///
     /// # Errors
-    /// [`crate::Error::SizeLimit`] if the index is full; [`crate::Error::Io`].
+    /// [`crate::Error::SizeLimit`] if the index is full; [`crate::Error::Io`]; [`ShardError::RangeExpected`] while listings are
+    /// on their way from another node.
     pub fn importer(&self) -> Result<Importer> {
         self.inner.check_size()?;
+        let shard = self.inner.shard();
+        if shard.as_ref().is_some_and(|shard| shard.expects()) {
+            return Err(ShardError::RangeExpected.into());
+        }
         let folder = TemporaryFolder::create(&self.inner.options.disk, &self.inner.dir, FOLDER_PREFIX)?;
         let partitions =
             Partitions::new(&self.inner.options.disk, folder.path(), self.inner.options.import_memory_bytes);
-        Ok(Importer { index: self.clone(), partitions, folder })
+        Ok(Importer { index: self.clone(), shard, elsewhere: AtomicU64::new(0), partitions, folder })
     }
 
     /// Imports all rows of a source at once: before it returns none of them is visible, afterwards all are.
@@ -154,6 +168,10 @@ impl Importer {
                 self.index.inner.ring.keys_of(chunk.iter().map(|row| &row.hash), &mut scratch.keys);
                 self.partitions.add(scratch, |at, key| {
                     let row = chunk.get(at)?;
+                    if self.shard.as_ref().is_some_and(|shard| !shard.holds(key)) {
+                        self.elsewhere.fetch_add(1, Ordering::Relaxed);
+                        return None;
+                    }
                     Some(Entry::new(key, row.account, row.version, Flags::live(row.opt_ins)))
                 })
             })
@@ -164,7 +182,8 @@ impl Importer {
     ///
     /// # Errors
     /// [`crate::Error::Damaged`] if a segment or temporary file is; [`crate::Error::Io`] or [`crate::Error::Database`] if the disk
-    /// refuses. Nothing of the import is visible then.
+    /// refuses; [`ShardError::RangesChanged`] if what this node of a fleet holds changed meanwhile. Nothing of the import is
+    /// visible then.
     pub fn finish(self) -> Result<ImportReport> {
         self.finish_with(|_| ())
     }
@@ -174,27 +193,35 @@ impl Importer {
     /// # Errors
     /// As [`Importer::finish`].
     pub fn finish_with(self, progress: impl Fn(ImportProgress) + Sync) -> Result<ImportReport> {
-        let Self { index, partitions, folder } = self;
-        let report = index.inner.import(partitions, &progress);
+        let Self { index, shard, elsewhere, partitions, folder } = self;
+        let report = index.inner.import(partitions, shard.as_deref(), &progress);
         folder.remove()?;
-        report
+        Ok(ImportReport { elsewhere: elsewhere.into_inner(), ..report? })
     }
 }
 
 impl Inner {
-    fn import(&self, partitions: Partitions, progress: &(dyn Fn(ImportProgress) + Sync)) -> Result<ImportReport> {
+    fn import(
+        &self,
+        partitions: Partitions,
+        began_with: Option<&Shard>,
+        progress: &(dyn Fn(ImportProgress) + Sync),
+    ) -> Result<ImportReport> {
         partitions.finish()?;
         let rows = partitions.rows();
         if rows == 0 {
             return Ok(ImportReport::default());
         }
         let _structure = self.structure.lock();
+        if self.shard().as_deref().map(|shard| &shard.holds) != began_with.map(|shard| &shard.holds) {
+            return Err(ShardError::RangesChanged.into());
+        }
         let built = self.build(&partitions, progress)?;
         // The segments' maps come after the memory of the rows: what is touched to open one are whole huge pages.
         drop(partitions);
         self.residency.expect_many();
         let new = self.open_published(&built.rows)?;
-        let report = ImportReport { rows, stale: built.stale, segments: new.len() };
+        let report = ImportReport { rows, stale: built.stale, segments: new.len(), elsewhere: 0 };
         self.swap(report.stale < rows, &built.retired, &built.rows, &new, |map| self.superseded(map))?;
         self.wake.wake();
         Ok(report)

@@ -148,7 +148,7 @@ impl Repair<'_> {
         let input = Input { index_id, generation, range, known_bits, era_s: self.era_s(), entries };
         let image = build_into(&input, Buffer::zeroed)?;
         let file_len = image.as_ref().len() as u64;
-        let row = SegmentRow { generation, range, file_len, entries: entries.len() as u64 };
+        let row = SegmentRow { generation, range, file_len, entries: entries.len() as u64, maker: None };
         LiveSegment::publish((&Disk::Real, self.dir), &row, index_id, &image)?;
         Ok(Some(row))
     }

@@ -187,6 +187,8 @@ impl Sync<'_> {
                     self.summary.withheld += 1;
                     "withheld"
                 }
+                // Only of an index in parts, which the command line does not ask.
+                Some(NumberState::Unavailable) => "unavailable",
                 None => {
                     self.summary.invalid += 1;
                     "invalid"
