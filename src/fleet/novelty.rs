@@ -128,7 +128,7 @@ impl FleetLedger {
             |generation| known.iter().find(|tail| tail.generation == generation).map_or(0, |tail| tail.from);
         let mut tails: Vec<Tail> =
             self.generations().map(|generation| Tail { generation, from: from(generation) }).collect();
-        loop {
+        let room = loop {
             let ask = Ask { id: caller, quota, wanted: 0, ahead: 0, tails: &tails };
             let heard = self.calls.lease(&ask)?;
             let (mut is_all, before) = (true, tails.clone());
@@ -139,14 +139,14 @@ impl FleetLedger {
                 is_all &= tail.from >= len;
             }
             if is_all {
-                break;
+                break heard.room;
             }
             if tails == before {
                 return Err(damaged("novelty", "a list is longer than what can be read of it").into());
             }
-        }
+        };
         self.credits.change(caller, |credit| {
-            credit.tails = tails;
+            (credit.tails, credit.room) = (tails, room);
             (credit.heard_ns, credit.used_ns) = (now_ns.max(1), now_ns);
         });
         Ok(())

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use unlisted::{
-    AccountId, Caller, DisclosureMode, Error, FleetError, LookupOptions, OptIns, Origin, Ownership, Purpose, Quota,
-    QuotaOverride, QuotaPolicy,
+    AccountId, Caller, DisclosureMode, Error, FleetError, LookupOptions, OptIns, Origin, Ownership, Purpose,
+    Quota, QuotaOverride, QuotaPolicy,
 };
 
 use crate::cluster::{ask, fleet, keys, numbers, quota, until};
