@@ -43,6 +43,11 @@ pub(super) struct Credit {
 }
 
 impl Credit {
+    /// Was the fleet ever asked about the scope, or a quota looked up?
+    const fn is_known(&self) -> bool {
+        self.stamp != 0 || self.heard_ns != 0 || self.asked_ns != 0
+    }
+
     /// How much to lease ahead of what is wanted.
     pub(super) fn ahead(&self, quota: Quota, max_lease: u64) -> u64 {
         self.chunk.min(max_lease).min(quota.burst() / LEASE_SHARE)
@@ -200,10 +205,12 @@ impl Credits {
         let Some(shard) = self.shards.get(shard_of(id)) else { return false };
         let mut shard = shard.lock();
         let credit = match shard.entry(id) {
-            Entry::Occupied(found) => found.into_mut(),
+            Entry::Occupied(found) if found.get().is_known() => found.into_mut(),
             // Nothing was asked yet: a whole burst may be there.
-            Entry::Vacant(vacant) => {
-                vacant.insert(Credit { room: quota.map_or(u64::MAX, Quota::burst), ..Credit::default() })
+            entry => {
+                let credit = entry.or_default();
+                credit.room = quota.map_or(u64::MAX, Quota::burst);
+                credit
             }
         };
         (credit.quota, credit.stamp, credit.used_ns) = (quota, stamp, now_ns);
