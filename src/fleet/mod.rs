@@ -91,7 +91,8 @@ impl FleetLedger {
             trouble: Mutex::new(None),
             unsent: Unsent::default(),
             clock: settings.clock.clone(),
-            window_s: settings.novelty_window.as_secs(),
+            // Without a window nothing is told and nothing is asked for.
+            window_s: if settings.options.share_novelty { settings.novelty_window.as_secs() } else { 0 },
             max_lease: settings.max_lease,
             refused: AtomicU64::new(0),
         };

@@ -47,6 +47,7 @@ pub struct FleetOptions {
     pub(crate) call_timeout: Duration,
     pub(crate) idle_after: Duration,
     pub(crate) create: bool,
+    pub(crate) share_novelty: bool,
 }
 
 /// What a TLS connection is checked against, and shows.
@@ -77,6 +78,7 @@ impl FleetOptions {
             call_timeout: Duration::from_secs(1),
             idle_after: Duration::from_secs(60),
             create: false,
+            share_novelty: true,
         }
     }
 
@@ -144,6 +146,15 @@ impl FleetOptions {
     #[must_use]
     pub fn idle_after(mut self, idle_after: Duration) -> Self {
         self.idle_after = idle_after;
+        self
+    }
+
+    /// Do nodes tell each other what callers paid for? They do if nothing is said. Where each caller comes to one node, that
+    /// node remembers it all the same, on its own disk, and the cluster's memory is spared four bytes a number; a caller that
+    /// comes to another node then pays again.
+    #[must_use]
+    pub fn share_novelty(mut self, share: bool) -> Self {
+        self.share_novelty = share;
         self
     }
 

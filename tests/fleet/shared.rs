@@ -60,6 +60,20 @@ fn what_was_paid_on_one_node_is_free_on_another() {
 }
 
 #[test]
+fn novelty_that_is_not_shared_stays_with_its_node() {
+    let Some(mut fleet) = fleet("apart") else { return };
+    let _creator = fleet.node(quota(1_000));
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let apart = || fleet.options().share_novelty(false);
+    let [first, second] = [0, 1].map(|i| fleet.join(dirs[i].path(), apart()).unwrap());
+    let caller = Caller::new("alice");
+    assert_eq!(ask(&first, &caller, 0..50), (50, 50));
+    assert_eq!(ask(&first, &caller, 0..50), (50, 0));
+    assert_eq!(ask(&second, &caller, 0..50), (50, 50));
+    assert!(!keys(&fleet).iter().any(|key| key.contains(":n:")));
+}
+
+#[test]
 fn suspensions_reach_every_node() {
     let Some(mut fleet) = fleet("suspensions") else { return };
     let (first, second) = (fleet.node(quota(100)), fleet.node(quota(100)));
