@@ -154,7 +154,7 @@ impl FleetLedger {
         for scope in unknown.iter().filter_map(|at| scopes.get(*at)) {
             let quota = quota_of(local, *scope)?;
             if self.credits.set_quota(scope.id, quota, stamp, now_ns) {
-                self.give_back_unused(0);
+                self.give_back_unused(0, u64::MAX);
             }
         }
         Ok(())

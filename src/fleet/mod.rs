@@ -115,20 +115,27 @@ impl FleetLedger {
             tracing::warn!(error = error.with_causes(), "nothing was heard of the fleet");
             return;
         }
-        let idle_ns = u64::try_from(self.calls.options.idle_after.as_nanos()).unwrap_or(u64::MAX);
-        self.give_back_unused(self.clock.monotonic_ns().saturating_sub(idle_ns));
-        self.send_novelty();
+        let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let now_ns = self.clock.monotonic_ns();
+        // What is not done by then is done after the record was read again: a node that does not read it answers nothing.
+        let until_ns = now_ns.saturating_add(ns(self.beat_every()));
+        self.give_back_unused(now_ns.saturating_sub(ns(self.calls.options.idle_after)), until_ns);
+        self.send_novelty(until_ns);
     }
 
     /// Gives back all leases, and tells what callers paid for. No lookup is under way.
     pub(crate) fn leave(&self) {
-        self.give_back_unused(u64::MAX);
-        self.send_novelty();
+        self.give_back_unused(u64::MAX, u64::MAX);
+        self.send_novelty(u64::MAX);
     }
 
     /// Once and never again: a call whose answer is lost may have been carried out. What is not given back stays spent.
-    fn give_back_unused(&self, since_ns: u64) {
+    fn give_back_unused(&self, since_ns: u64, until_ns: u64) {
         for (id, quota, numbers) in self.credits.take_idle(since_ns) {
+            if self.clock.monotonic_ns() > until_ns {
+                self.credits.change(id, |credit| credit.left = credit.left.saturating_add(numbers));
+                continue;
+            }
             if let Err(error) = self.calls.give_back(id, quota, numbers, false) {
                 tracing::debug!(error = error.to_string(), numbers, "a lease was forfeited");
             }

@@ -86,10 +86,11 @@ impl FleetLedger {
     }
 
     /// Tells the fleet what waits. What could not be told is told the next time, unless too much waits by then.
-    pub(super) fn send_novelty(&self) {
+    pub(super) fn send_novelty(&self, until_ns: u64) {
         let expire_s = self.generation_s() * (GENERATIONS + 2);
         let mut waiting = self.unsent.take().into_iter();
-        for ((caller, generation), bytes) in waiting.by_ref() {
+        while self.clock.monotonic_ns() <= until_ns {
+            let Some(((caller, generation), bytes)) = waiting.next() else { return };
             match self.calls.remember(caller, generation, expire_s, &bytes) {
                 Ok(len) => {
                     // Where nobody else appended, the node knows all of it.
