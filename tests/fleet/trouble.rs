@@ -153,3 +153,31 @@ fn nodes_go_on_after_a_failover_and_find_the_new_primary() {
 fn not_durable() -> FleetError {
     FleetError::NotDurable { local: 1, replicas: 0, wanted: 1 }
 }
+
+#[test]
+fn a_node_signs_in_as_a_user_over_tls() {
+    let has_openssl = std::process::Command::new("openssl").arg("version").output().is_ok();
+    if std::env::var_os("UNLISTED_FLEET_DIR").is_none() || !has_openssl {
+        println!("skipped: no cluster, or no openssl to make a certificate with");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let user = "node:hush-hush:~secured* +@all";
+    let addresses = script("start", dir.path(), &["--port", "0", "--tls", "--user", user]);
+    let own = Own { addresses: addresses.trim().to_owned(), dir };
+    let authority = std::fs::read(own.path().join("tls/ca.crt")).unwrap();
+    let fleet = Fleet::on(&own.addresses, "secured");
+    let secured = fleet.options().tls(Some(authority)).credentials("node", "hush-hush");
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let node = fleet.join(dirs[0].path(), secured.clone().create()).unwrap();
+    assert_eq!(ask(&node, &Caller::new("alice"), 0..10), (10, 10));
+    // Who does not know the authority, who has a wrong password, and who may not touch these keys.
+    let refused = |options| match fleet.join(dirs[1].path(), options) {
+        Err(Error::Fleet(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(refused(secured.clone().tls(None)), FleetError::Unavailable { .. }));
+    assert!(matches!(refused(secured.clone().credentials("node", "guess")), FleetError::Denied { .. }));
+    let foreign_keys = secured.prefix("other").create();
+    assert!(matches!(refused(foreign_keys), FleetError::Denied { .. }));
+}
