@@ -237,7 +237,7 @@ fn nodes_spend_one_budget(valkey: &Valkey, host: &Host, feed: &mut Feed) {
     }
     let all: u64 = spent.iter().sum();
     // What a killed node had leased is forfeited: a sixteenth of the burst at most.
-    assert!(all <= QUOTA && all >= QUOTA - QUOTA / 16 * 4, "{spent:?}");
+    assert!((QUOTA - QUOTA / 16 * 4..=QUOTA).contains(&all), "{spent:?}");
     assert!(spent[3] > 0, "the node from a backup has the fleet's budgets, and not the empty ones of its copy");
     // Once they are gone: a node that runs notes itself again.
     let names: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
