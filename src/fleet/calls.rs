@@ -119,8 +119,9 @@ impl Calls {
         }
         if numbers > 0 {
             self.check_durable(values.next())?;
+            // Only now: changes that are on no replica's disk may be gone after a failover, and nothing is wrong then.
+            self.note(slot, changes);
         }
-        self.note(slot, changes);
         Ok(Leased { numbers, room, debt_us, novelty })
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::FleetLedger;
+use super::calls::Terms;
 use super::record::{Change, News, START};
 use super::rows::{Decision, Kind, Row, RowId};
 use crate::ledger::{Ledger, RedbLedger, Scope, ScopeId, ScopeKind, StandingOf};
@@ -82,9 +83,14 @@ impl FleetLedger {
         if news.record.quotas != *local.policy() {
             local.set_policy(news.record.quotas.clone())?;
         }
-        if self.calls.terms() != news.record.terms {
+        let before = self.calls.terms();
+        if before != news.record.terms {
             self.calls.set_terms(news.record.terms);
             self.decided();
+            if before.version != 0 && news.record.terms.exhausted_us > before.exhausted_us {
+                // What was leased before everything was taken is taken too.
+                drop(self.credits.take_idle(u64::MAX));
+            }
         }
         Ok(())
     }
@@ -154,7 +160,7 @@ impl FleetLedger {
             Err(FleetError::NoFleet { .. }) => {}
             other => return Ok(other.map(drop)?),
         }
-        self.calls.create(&local.policy(), 1)?;
+        self.calls.create(&local.policy(), Terms { version: 1, exhausted_us: 0 })?;
         self.calls.set_terms(self.calls.news(START)?.record.terms);
         let mut after = None;
         loop {

@@ -58,10 +58,12 @@ impl FleetLedger {
         match self.follow(local) {
             Ok(()) => {}
             Err(crate::words::Error::Fleet(FleetError::Emptied { .. })) => {
-                // The record is gone as well: this node makes it again, with what it followed last.
-                let version = self.calls.terms().version.max(1);
-                self.calls.create(&local.policy(), version)?;
-                self.calls.set_terms(Terms { version, exhausted_us: 0 });
+                // The record is gone as well: this node makes it again, with what it followed last. Marks of a later version
+                // are of no use to nodes that have not read that everything is taken.
+                let version = self.calls.terms().version + 1;
+                let terms = Terms { version, exhausted_us: self.calls.now_us()? };
+                self.calls.create(&local.policy(), terms)?;
+                self.calls.set_terms(terms);
             }
             Err(error) => return Err(error),
         }

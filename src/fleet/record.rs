@@ -77,8 +77,7 @@ impl Calls {
         let record = self.read_record(value())?;
         let oldest = entries(value())?.into_iter().next().map(|(place, _)| place);
         let found = entries(value())?;
-        let mut time = Parts::new("clock", value())?;
-        let now_us = time.number()?.saturating_mul(1_000_000).saturating_add(time.number()?);
+        let now_us = time_us(value())?;
         let has_gap = match oldest {
             Some(oldest) => since != START && place(&oldest)? > place(since)?,
             None => since != START,
@@ -199,21 +198,30 @@ impl Calls {
 
     /// Makes the fleet: a mark in every slot, and the record last, so that a fleet with a record is whole. What is there of
     /// this fleet stays as it is; a mark of another fleet is an error.
-    pub(super) fn create(&self, policy: &QuotaPolicy, version: u64) -> Result<(), FleetError> {
+    pub(super) fn create(&self, policy: &QuotaPolicy, terms: Terms) -> Result<(), FleetError> {
         match self.news(START) {
             Err(FleetError::NoFleet { .. }) => {}
             other => return other.map(drop),
         }
-        self.make_marks(version)?;
+        self.make_marks(terms.version)?;
         let mut commands = redis::pipe();
         let record = self.key("record");
-        commands.cmd("HSETNX").arg(&record).arg("version").arg(version);
-        commands.cmd("HSETNX").arg(&record).arg("exhausted").arg(0);
+        commands.cmd("HSETNX").arg(&record).arg("version").arg(terms.version);
+        commands.cmd("HSETNX").arg(&record).arg("exhausted").arg(terms.exhausted_us);
         commands.cmd("HSETNX").arg(&record).arg("quotas").arg(rows::quotas_text(policy));
         commands.cmd("HSETNX").arg(&record).arg("fleet").arg(&self.fleet);
         let (answers, address) = self.cluster.send(Self::slot(), &mut commands, true)?;
         let values = answers::first(answers, &address, &self.context(TAG))?;
         self.check_durable(values.last())
+    }
+
+    /// The clock of the server that has the record.
+    pub(super) fn now_us(&self) -> Result<u64, FleetError> {
+        let mut commands = redis::pipe();
+        commands.cmd("TIME");
+        let (answers, address) = self.cluster.send(Self::slot(), &mut commands, false)?;
+        let mut values = answers::first(answers, &address, &self.context(TAG))?;
+        time_us(values.next().unwrap_or_default())
     }
 
     /// A mark for every slot that has none, which only nodes at this version of the quotas may use.
@@ -236,6 +244,12 @@ impl Calls {
         }
         Ok(())
     }
+}
+
+/// What `TIME` says: seconds and microseconds.
+fn time_us(value: Value) -> Result<u64, FleetError> {
+    let mut parts = Parts::new("clock", value)?;
+    Ok(parts.number()?.saturating_mul(1_000_000).saturating_add(parts.number()?))
 }
 
 /// The entries of a stream: place, then fields and values in turn.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::bytes::Reader;
+use super::bytes::{Reader, check_format};
 use crate::words::{AccountId, DisclosureMode, ShardError, ShardKeys, TAG_LEN, Tag, split_tag};
 
 const MAGIC: &[u8; 8] = b"UNLSTANS";
@@ -93,7 +93,7 @@ impl Answer {
     /// tag is right.
     pub(crate) fn open(bytes: &[u8], keys: &ShardKeys) -> Result<(Self, Tag), ShardError> {
         let (covered, tag) = split_tag(bytes).ok_or_else(|| malformed("it is cut short"))?;
-        check_format(covered)?;
+        check_format(covered, (MAGIC, VERSION), malformed)?;
         if keys.answer_tag(covered) != tag {
             return Err(ShardError::AnswerForged);
         }
@@ -102,7 +102,7 @@ impl Answer {
 
     /// Reads what the tag covers.
     pub(crate) fn parse(covered: &[u8]) -> Result<(Self, Tag), ShardError> {
-        check_format(covered)?;
+        check_format(covered, (MAGIC, VERSION), malformed)?;
         let short = || malformed("it is cut short");
         let mut reader = Reader::new(covered.get(MAGIC.len() + 4..).ok_or_else(short)?);
         let [mode, zeros @ ..] = reader.bytes::<4>().ok_or_else(short)?;
@@ -183,16 +183,6 @@ fn linked(reader: &mut Reader<'_>, rows: u32) -> Option<Vec<(u32, AccountId)>> {
 
 const fn malformed(reason: &'static str) -> ShardError {
     ShardError::AnswerMalformed { reason }
-}
-
-fn check_format(bytes: &[u8]) -> Result<(), ShardError> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| malformed("its first bytes are something else"))?;
-    match rest.first_chunk().copied().map(u32::from_le_bytes) {
-        Some(VERSION) => Ok(()),
-        None => Err(malformed("it is cut short")),
-        Some(0) => Err(malformed("there is no version 0")),
-        Some(found) => Err(ShardError::NewerFormat { found, supported: VERSION }),
-    }
 }
 
 impl fmt::Debug for Found {

@@ -1,5 +1,7 @@
 //! Reading bytes that may be anything, one field after the other.
 
+use crate::words::ShardError;
+
 /// What is left to read.
 pub(super) struct Reader<'a>(&'a [u8]);
 
@@ -47,5 +49,19 @@ impl<'a> Reader<'a> {
 
     pub(super) const fn is_at_end(&self) -> bool {
         self.0.is_empty()
+    }
+}
+/// Do bytes begin as those of a ticket or an answer do: with what they are, and a version that this build reads?
+pub(super) fn check_format(
+    bytes: &[u8],
+    (magic, version): (&[u8; 8], u32),
+    malformed: fn(&'static str) -> ShardError,
+) -> Result<(), ShardError> {
+    let rest = bytes.strip_prefix(magic).ok_or_else(|| malformed("its first bytes are something else"))?;
+    match rest.first_chunk().copied().map(u32::from_le_bytes) {
+        Some(found) if found == version => Ok(()),
+        None => Err(malformed("it is cut short")),
+        Some(0) => Err(malformed("there is no version 0")),
+        Some(found) => Err(ShardError::NewerFormat { found, supported: version }),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::bytes::Reader;
+use super::bytes::{Reader, check_format};
 use crate::words::{Caller, DisclosureMode, Key, Purpose, ShardError, ShardKeys, TAG_LEN, Tag, split_tag};
 
 const MAGIC: &[u8; 8] = b"UNLSTTKT";
@@ -68,7 +68,7 @@ impl Ticket {
     /// Reads a ticket that may be any bytes. Nothing of them is believed before the tag is right.
     pub(crate) fn open(bytes: &[u8], max_keys: usize, keys: &ShardKeys) -> Result<(Self, Tag), ShardError> {
         let (covered, found) = split_tag(bytes).ok_or_else(|| malformed("it is cut short"))?;
-        check_format(covered)?;
+        check_format(covered, (MAGIC, VERSION), malformed)?;
         let blocks = Caller::MAX_ORIGINS + Caller::MAX_OWN_NUMBERS + max_keys;
         if covered.len() > HEAD_LEN + 16 * blocks {
             return Err(malformed("it is longer than a lookup of this node may be"));
@@ -82,7 +82,7 @@ impl Ticket {
 
     /// Reads what the tag covers.
     pub(crate) fn parse(covered: &[u8], max_keys: usize) -> Result<Self, ShardError> {
-        check_format(covered)?;
+        check_format(covered, (MAGIC, VERSION), malformed)?;
         let short = || malformed("it is cut short");
         let mut reader = Reader::new(covered.get(MAGIC.len() + 4..).ok_or_else(short)?);
         let mut small = || reader.u8().map(usize::from).ok_or_else(short);
@@ -130,16 +130,6 @@ impl Ticket {
 
 const fn malformed(reason: &'static str) -> ShardError {
     ShardError::TicketMalformed { reason }
-}
-
-fn check_format(bytes: &[u8]) -> Result<(), ShardError> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| malformed("its first bytes are something else"))?;
-    match rest.first_chunk().copied().map(u32::from_le_bytes) {
-        Some(VERSION) => Ok(()),
-        None => Err(malformed("it is cut short")),
-        Some(0) => Err(malformed("there is no version 0")),
-        Some(found) => Err(ShardError::NewerFormat { found, supported: VERSION }),
-    }
 }
 
 impl fmt::Debug for Ticket {

@@ -149,7 +149,7 @@ fn an_emptied_slot_gives_nothing_until_an_operator_says_so() {
 #[test]
 fn an_emptied_ledger_refuses_under_a_running_fleet() {
     let Some(mut fleet) = fleet("flushed") else { return };
-    let node = fleet.node(quota(100));
+    let (node, other) = (fleet.node(quota(100)), fleet.node(quota(100)));
     let caller = Caller::new("alice");
     assert_eq!(ask(&node, &caller, 0..60), (60, 60));
     remove_all(&fleet);
@@ -163,8 +163,30 @@ fn an_emptied_ledger_refuses_under_a_running_fleet() {
     // A node that begins now finds no fleet.
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(fleet_error(fleet.join(dir.path(), fleet.options())), FleetError::NoFleet { .. }));
-    node.exhaust_budgets().unwrap();
+    until("the other node refuses too", || refusal(&other, &Caller::new("carol"), 1).is_some());
+    // While an operator mends it, another node asks for callers that owe nothing, and gets nothing either.
+    let is_mended = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            let (mut asked, mut answered) = (0, 0);
+            while !is_mended.load(std::sync::atomic::Ordering::Acquire) {
+                let fresh = Caller::new(format!("fresh {asked}"));
+                if let Ok(reply) = other.lookup(&fresh, Purpose::Search, &numbers(0..1)) {
+                    answered += 1 - reply.deferred().count();
+                }
+                asked += 1;
+            }
+            (asked, answered)
+        });
+        node.exhaust_budgets().unwrap();
+        until("the other node obeys", || !other.fleet_health().unwrap().is_degraded);
+        is_mended.store(true, std::sync::atomic::Ordering::Release);
+        let (asked, answered) = asker.join().unwrap();
+        assert!(asked > 0);
+        assert_eq!(answered, 0, "of {asked} asked while the ledger was made again");
+    });
     assert_eq!(ask(&node, &caller, 100..101), (0, 0));
+    assert_eq!(ask(&other, &Caller::new("carol"), 100..101), (0, 0));
     assert!(fleet.join(dir.path(), fleet.options()).is_ok());
 }
 
