@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use redis::{Cmd, Value};
+use redis::{Cmd, RedisResult, Value};
 
 use super::answers::{self, Context, Parts};
 use super::cluster::Cluster;
@@ -48,6 +48,20 @@ pub(super) struct Ask<'a> {
     pub(super) wanted: u64,
     pub(super) ahead: u64,
     pub(super) tails: &'a [Tail],
+}
+
+/// Fingerprints of numbers that a caller paid for in one generation, to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Paid {
+    pub(super) caller: ScopeId,
+    pub(super) generation: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Paid {
+    pub(super) fn slot(&self) -> u16 {
+        slot_of_tag(hex::encode(self.caller).as_bytes())
+    }
 }
 
 /// The ledger of a fleet, seen from one node.
@@ -144,20 +158,28 @@ impl Calls {
         if durable { self.check_durable(values.next()) } else { Ok(()) }
     }
 
-    /// Tells the fleet what a caller paid for; returns how long the generation is then.
+    /// Tells the fleet what callers of one server paid for, in one go; how long each list is then.
     pub(super) fn remember(
         &self,
-        id: ScopeId,
-        generation: u64,
+        paid: &[Paid],
         expire_s: u64,
-        bytes: &[u8],
-    ) -> Result<u64, FleetError> {
-        let slot = slot_of_tag(hex::encode(id).as_bytes());
-        let mut call = self.function("remember", 2);
-        call.arg(self.novelty(id, generation)).arg(self.mark(slot));
-        call.arg(&self.fleet).arg(self.terms().version).arg(expire_s).arg(bytes);
-        let mut values = self.write(slot, call, false)?;
-        answers::number("novelty", values.next().unwrap_or_default())
+    ) -> Result<Vec<Result<u64, FleetError>>, FleetError> {
+        let Some(first) = paid.first() else { return Ok(Vec::new()) };
+        let version = self.terms().version;
+        let mut commands = redis::pipe();
+        for paid in paid {
+            let mut call = self.function("remember", 2);
+            call.arg(self.novelty(paid.caller, paid.generation)).arg(self.mark(paid.slot()));
+            call.arg(&self.fleet).arg(version).arg(expire_s).arg(&paid.bytes);
+            commands.add_command(call);
+        }
+        let (answers, address) = self.cluster.send(first.slot(), &mut commands, false)?;
+        let context = Context { version, ..self.context("a mark") };
+        let len = |answer: RedisResult<Value>| match answer {
+            Ok(value) => answers::number("novelty", value),
+            Err(error) => Err(answers::meaning(&error, &address, &context)),
+        };
+        Ok(answers.into_iter().map(len).collect())
     }
 
     /// Removes what the fleet knows of a caller's novelty.

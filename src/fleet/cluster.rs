@@ -81,6 +81,11 @@ impl Cluster {
         self.calls.load(Ordering::Relaxed)
     }
 
+    /// Who has a slot, as far as is known.
+    pub(super) fn primary_of(&self, slot: u16) -> Option<Address> {
+        self.routes.load().of(slot).cloned()
+    }
+
     /// The slots of each primary.
     pub(super) fn slots_by_primary(&self) -> Vec<Vec<u16>> {
         let mut slots: HashMap<Address, Vec<u16>> = HashMap::new();
@@ -108,7 +113,7 @@ impl Cluster {
             if attempt > 0 {
                 self.refresh()?;
             }
-            let Some(address) = self.routes.load().of(slot).cloned() else {
+            let Some(address) = self.primary_of(slot) else {
                 trouble = Some(FleetError::Unavailable {
                     address: format!("the primary of slot {slot}"),
                     reason: "no server has it now".to_owned(),

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::FleetLedger;
 use super::answers::damaged;
-use super::calls::{Ask, Tail};
+use super::calls::{Ask, Paid, Tail};
 use super::charge::quota_of;
 use crate::ledger::{RedbLedger, Scope, ScopeId, ScopeKind};
 use crate::words::Result;
@@ -23,6 +23,9 @@ const GENERATIONS: u64 = 4;
 /// Numbers that wait to be told at most. What comes then is not told.
 const MOST_UNSENT: usize = 4 << 20;
 const FINGERPRINT_BYTES: usize = 4;
+/// Callers, and bytes, that one call tells of.
+const TOLD_CALLERS: usize = 512;
+const TOLD_AT_ONCE: usize = 256 << 10;
 
 /// Numbers that callers paid for here and the fleet was not told of.
 #[derive(Default)]
@@ -50,8 +53,9 @@ impl Unsent {
         waiting.numbers += (bytes.len() - before) / FINGERPRINT_BYTES;
     }
 
-    fn take(&self) -> HashMap<(ScopeId, u64), Vec<u8>> {
-        std::mem::take(&mut *self.0.lock()).of
+    fn take(&self) -> Vec<Paid> {
+        let taken = std::mem::take(&mut *self.0.lock()).of.into_iter();
+        taken.map(|((caller, generation), bytes)| Paid { caller, generation, bytes }).collect()
     }
 
     fn forget(&self, caller: ScopeId) {
@@ -85,34 +89,53 @@ impl FleetLedger {
         self.unsent.push(caller, self.now_s() / self.generation_s(), paid);
     }
 
-    /// Tells the fleet what waits. What could not be told is told the next time, unless too much waits by then.
+    /// Tells the fleet what waits, until a moment, in a call for many callers of one server. What could not be told is told the
+    /// next time, unless too much waits by then.
     pub(super) fn send_novelty(&self, until_ns: u64) {
         let expire_s = self.generation_s() * (GENERATIONS + 2);
-        let mut waiting = self.unsent.take().into_iter();
-        while self.clock.monotonic_ns() <= until_ns {
-            let Some(((caller, generation), bytes)) = waiting.next() else { return };
-            match self.calls.remember(caller, generation, expire_s, &bytes) {
-                Ok(len) => {
-                    // Where nobody else appended, the node knows all of it.
-                    let from = len.saturating_sub(bytes.len() as u64);
-                    self.credits.change(caller, |credit| {
-                        let mine = credit.tails.iter_mut().find(|tail| tail.generation == generation);
-                        if let Some(tail) = mine.filter(|tail| tail.from == from) {
-                            tail.from = len;
-                        }
-                    });
-                }
+        let mut waiting = self.unsent.take();
+        waiting.sort_by_cached_key(|paid| self.calls.cluster.primary_of(paid.slot()));
+        let mut left = waiting.as_slice();
+        while !left.is_empty() && self.clock.monotonic_ns() <= until_ns {
+            let (some, rest) = left.split_at(self.told_at_once(left));
+            let told = match self.calls.remember(some, expire_s) {
+                Ok(told) => told,
                 Err(error) => {
-                    tracing::debug!(error = error.to_string(), "what a caller paid for was not told");
-                    let fingerprints = read(&bytes);
-                    self.unsent.push(caller, generation, fingerprints);
+                    tracing::debug!(error = error.to_string(), "what callers paid for was not told");
                     break;
                 }
+            };
+            for (paid, told) in some.iter().zip(told) {
+                match told {
+                    Ok(len) => self.note_told(paid, len),
+                    Err(_) => self.unsent.push(paid.caller, paid.generation, read(&paid.bytes)),
+                }
             }
+            left = rest;
         }
-        for ((caller, generation), bytes) in waiting {
-            self.unsent.push(caller, generation, read(&bytes));
-        }
+        left.iter().for_each(|paid| self.unsent.push(paid.caller, paid.generation, read(&paid.bytes)));
+    }
+
+    /// How many of these go in one call: those of the first one's server, and not too much at once.
+    fn told_at_once(&self, waiting: &[Paid]) -> usize {
+        let primary = waiting.first().and_then(|paid| self.calls.cluster.primary_of(paid.slot()));
+        let mut bytes = 0;
+        let fits = |paid: &&Paid| {
+            bytes += paid.bytes.len();
+            bytes <= TOLD_AT_ONCE && self.calls.cluster.primary_of(paid.slot()) == primary
+        };
+        waiting.iter().take(TOLD_CALLERS).take_while(fits).count().max(1)
+    }
+
+    /// Where nobody else appended, the node knows all of a list.
+    fn note_told(&self, paid: &Paid, len: u64) {
+        let from = len.saturating_sub(paid.bytes.len() as u64);
+        self.credits.change(paid.caller, |credit| {
+            let mine = credit.tails.iter_mut().find(|tail| tail.generation == paid.generation);
+            if let Some(tail) = mine.filter(|tail| tail.from == from) {
+                tail.from = len;
+            }
+        });
     }
 
     pub(super) fn is_heard(&self, caller: ScopeId, now_ns: u64) -> bool {
@@ -215,7 +238,8 @@ mod tests {
         unsent.forget([2; 16]);
         assert_eq!(unsent.len(), 3);
         let taken = unsent.take();
-        assert_eq!(read(&taken[&([1; 16], 7)]).collect::<Vec<_>>(), [5, 6, 7]);
+        assert_eq!(taken.len(), 1);
+        assert_eq!(read(&taken[0].bytes).collect::<Vec<_>>(), [5, 6, 7]);
         assert_eq!(unsent.len(), 0);
         unsent.push([3; 16], 1, 0..MOST_UNSENT as u32);
         unsent.push([3; 16], 1, [1].into_iter());

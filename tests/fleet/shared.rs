@@ -60,6 +60,23 @@ fn what_was_paid_on_one_node_is_free_on_another() {
 }
 
 #[test]
+fn what_many_callers_paid_is_told_in_few_calls() {
+    let Some(mut fleet) = fleet("told") else { return };
+    let (first, second) = (fleet.node(quota(1_000)), fleet.node(quota(1_000)));
+    let callers: Vec<Caller> = (0..150).map(|i| Caller::new(format!("caller {i}"))).collect();
+    for caller in &callers {
+        ask(&first, caller, 0..3); // a question and a lease each
+    }
+    until("the fleet is told", || first.fleet_health().unwrap().untold_numbers == 0);
+    // And what the thread that follows does meanwhile.
+    let calls = first.fleet_health().unwrap().network_calls;
+    assert!(calls < 300 + 100, "{calls} calls, of which 300 are of lookups");
+    for caller in &callers {
+        assert_eq!(ask(&second, caller, 0..3), (3, 0));
+    }
+}
+
+#[test]
 fn novelty_that_is_not_shared_stays_with_its_node() {
     let Some(mut fleet) = fleet("apart") else { return };
     let _creator = fleet.node(quota(1_000));
