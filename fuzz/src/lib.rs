@@ -1,4 +1,4 @@
-//! The bodies of the fuzz targets. `tests/fuzz_corpus.rs` includes this file and replays the corpus through the
+//! The bodies of the fuzz targets. `tests/engine/durability/fuzz_corpus.rs` includes this file and replays the corpus through the
 //! same functions, so nothing here names libFuzzer.
 //!
 //! Each takes bytes, which [`input::Input`] turns into values. No crate does that for us: what a byte of the

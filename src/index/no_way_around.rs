@@ -2,7 +2,7 @@
 //! through a [`Discovery`](super::Discovery).
 //!
 //! Nothing but documentation tests. Each that must not compile stands beside one that does and differs in one line, so that
-//! it fails for that line. `tests/public_api.rs` is the other half: it lists what is public.
+//! it fails for that line. `tests/engine/lookup/public_api.rs` is the other half: it lists what is public.
 //!
 //! # No way around the charge
 //!

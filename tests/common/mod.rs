@@ -40,6 +40,11 @@ pub fn open(dir: &Path, clock: &Arc<ManualClock>) -> Index {
     Index::open(dir, options(clock)).expect("the index opens")
 }
 
+/// A test as the harness names it, for a program that runs itself: its module's path without the crate.
+pub fn test_name(module_path: &str, test: &str) -> String {
+    module_path.split_once("::").map_or_else(|| test.to_owned(), |(_, module)| format!("{module}::{test}"))
+}
+
 /// The hash of the `i`-th number that tests talk about.
 pub fn number(i: u64) -> PhoneHash {
     let mut bytes = [0; 32];

@@ -28,7 +28,7 @@
 //!
 //! **No space** ([`SimDisk::limit`]): a write that needs more pages than there are writes what fits and returns an error.
 //!
-//! What is not modelled: bytes that change by themselves (`tests/corrupt.rs` does that), reads that return old bytes, a
+//! What is not modelled: bytes that change by themselves (`tests/engine/durability/corrupt.rs` does that), reads that return old bytes, a
 //! rename that leaves no name, and a sync that lies.
 
 mod content;

@@ -1,7 +1,5 @@
 //! Who was shown to whom: what an operator is told, under restarts, kills, erasures and a disk that refuses.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -9,11 +7,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{START_MS, number};
 use unlisted::{
     AccountId, Caller, DisclosureQuery, DisclosureSync, Error, Exposure, Index, OptIns, Options, Origin,
     PhoneHash, Purpose,
 };
+
+use crate::common::{self, START_MS, number};
 
 const CHILD_DIR: &str = "UNLISTED_DISCLOSE_DIR";
 const CHILD_SEED: &str = "UNLISTED_DISCLOSE_SEED";
@@ -212,7 +211,8 @@ fn show_until_killed(dir: &Path) {
 fn start(dir: &Path, role: &str, seed: u64) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+        .arg(common::test_name(module_path!(), "child"))
+        .args(["--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD_DIR, dir)
         .env(CHILD_ROLE, role)
         .env(CHILD_SEED, seed.to_string())

@@ -1,7 +1,5 @@
 //! The arithmetic of tripwires beside callers of a real index.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -9,6 +7,8 @@ use unlisted::{
     AccountId, Caller, Index, Listing, OptIns, Options, PhoneHash, Purpose, Quota, QuotaPolicy, TripwireAction,
     TripwireOdds, TripwirePolicy, Version,
 };
+
+use crate::common;
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -5,8 +5,6 @@
 //! `UNLISTED_DATA` names a folder with `listings.csv.gz`, `address_books.jsonl.gz` and `numbers.csv.gz` to use
 //! instead of the shipped slice.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -16,6 +14,8 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use unlisted::{AccountId, Caller, E164, Index, Listing, OptIns, Origin, PhoneHash, Purpose, Version};
+
+use crate::common;
 
 const CHILD_DIR: &str = "UNLISTED_ORACLE_DIR";
 
@@ -190,7 +190,8 @@ fn address_books_get_the_oracles_answers_before_and_after_everything() {
 /// A process that changes, imports and folds what does not matter to any address book, until it is killed.
 fn kill_while_folding(dir: &Path, life: Duration) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["child_that_is_killed", "--exact", "--test-threads=1"])
+        .arg(common::test_name(module_path!(), "child_that_is_killed"))
+        .args(["--exact", "--test-threads=1"])
         .env(CHILD_DIR, dir)
         .spawn()
         .unwrap();

@@ -1,12 +1,12 @@
 //! Wrong bytes and wrong directories: a typed error that says what and where, or the right answer.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use unlisted::{AccountId, Damage, Error, Index, OptIns, PhoneHash, Purpose};
+
+use crate::common;
 
 /// A closed index of `count` folded listings; every second one is shown.
 fn closed_index(count: u64) -> tempfile::TempDir {

@@ -4,8 +4,6 @@
 //! The parent starts this same test binary as a child whose threads ask for new numbers and print what was answered,
 //! and kills it. `UNLISTED_KILLS` asks for more rounds.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -13,6 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use unlisted::{Caller, Index, Options, Origin, PhoneHash, Purpose, Quota, QuotaPolicy};
+
+use crate::common;
 
 const CHILD_DIR: &str = "UNLISTED_SPEND_DIR";
 const CHILD_ROUND: &str = "UNLISTED_SPEND_ROUND";
@@ -73,7 +73,8 @@ fn child() {
 /// Runs a child until it is killed; adds what it said to have answered.
 fn run_child(dir: &Path, round: u64, life: Duration, answered: &mut BTreeMap<u64, u64>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+        .arg(common::test_name(module_path!(), "child"))
+        .args(["--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD_DIR, dir)
         .env(CHILD_ROUND, round.to_string())
         .stdout(Stdio::piped())

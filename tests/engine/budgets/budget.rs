@@ -1,7 +1,5 @@
 //! Budgets through the public interface: prefixes, scopes, restarts, clocks, and ledgers that are not the right one.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +9,8 @@ use unlisted::{
     AccountId, Caller, Error, Index, ManualClock, NumberState, OptIns, Origin, PhoneHash, Purpose, Quota,
     QuotaPolicy,
 };
+
+use crate::common;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 // The very file that `cargo fuzz` builds.
-#[path = "../fuzz/src/lib.rs"]
+#[path = "../../../fuzz/src/lib.rs"]
 mod targets;
 
 /// Runs a target on each of its inputs, and on none at all.

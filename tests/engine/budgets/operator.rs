@@ -1,8 +1,6 @@
 //! The operator's door: every use of it is a line of the log, no line names anybody, and none of it leads from a number to an
 //! account. (That nothing else does is `index/no_way_around.rs`.)
 
-mod common;
-
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +13,7 @@ use unlisted::{
     TopQuery,
 };
 
-use common::number;
+use crate::common::{self, number};
 
 /// What was told, a line for each event at level INFO or above.
 #[derive(Clone, Default)]

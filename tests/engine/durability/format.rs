@@ -5,19 +5,18 @@
 
 #![cfg(feature = "internals")]
 
-mod common;
-
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::{START_MS, clock, number, secret};
 use unlisted::internals::{self, OpenSegment, RawEntry, SegmentSpec, build_segment};
 use unlisted::{
     AccountId, Caller, Domain, Index, ManualClock, OptIns, Options, Origin, PhoneHash, Purpose, Quota, QuotaPolicy,
 };
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use crate::common::{START_MS, clock, number, secret};
 
 /// Length, XXH3, wide slots, account bytes, spill buckets.
 type Pin = (usize, &'static str, bool, u8, u64);

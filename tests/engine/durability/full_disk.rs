@@ -5,12 +5,12 @@
 
 #![cfg(unix)]
 
-mod common;
-
 use std::path::Path;
 use std::process::Command;
 
 use unlisted::{AccountId, Caller, Error, Index, OptIns, PhoneHash, Purpose};
+
+use crate::common;
 
 const CHILD_DIR: &str = "UNLISTED_FULL_DIR";
 const CHILD_ROLE: &str = "UNLISTED_FULL_ROLE";
@@ -105,7 +105,8 @@ fn run(dir: &Path, role: &str, limit_kib: u64) -> String {
     let output = Command::new("bash")
         .args(["-c", script, &limit_kib.to_string()])
         .arg(std::env::current_exe().unwrap())
-        .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+        .arg(common::test_name(module_path!(), "child"))
+        .args(["--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD_DIR, dir)
         .env(CHILD_ROLE, role)
         .output()

@@ -1,7 +1,5 @@
 //! A replica that follows a host's feed: how late it may be, and what it is when it begins as a copy of another.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -12,6 +10,8 @@ use unlisted::{
     AccountId, BackupMode, Caller, DisclosureMode, DisclosureQuery, Error, Index, LookupOptions, ManualClock,
     OptIns, Options, PhoneHash, Purpose, Quota, QuotaPolicy,
 };
+
+use crate::common;
 
 const LIMIT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_nanos(1);

@@ -1,7 +1,5 @@
 //! What the modes linked, unlinked and count tell, what can be worked out from many answers, and what is on record.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -16,6 +14,8 @@ use unlisted::{
 };
 
 use DisclosureMode::{CountOnly, Linked, Unlinked};
+
+use crate::common;
 
 const NUMBERS: u64 = 40;
 const CHILD_DIR: &str = "UNLISTED_MODES_DIR";
@@ -384,7 +384,8 @@ fn step_of(seed: u64, step: u64) -> (DisclosureMode, String, Vec<u64>) {
 /// What a killed child answered, by its whole lines, and the step that may have been under way.
 fn run_and_kill(dir: &Path, seed: u64) -> (Vec<(u64, Vec<u64>)>, u64) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+        .arg(common::test_name(module_path!(), "child"))
+        .args(["--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD_DIR, dir)
         .env(CHILD_SEED, seed.to_string())
         .stdout(Stdio::piped())

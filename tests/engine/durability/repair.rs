@@ -1,7 +1,5 @@
 //! Damaged segments: what can be read stays, what cannot comes from a backup or is told, and no opt-out is undone unseen.
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +9,7 @@ use unlisted::{
     AccountId, BackupMode, Error, Index, ManualClock, OptIns, Options, Purpose, RangeOutcome, RepairReport,
 };
 
-use common::{ask, clock, number, secret};
+use crate::common::{self, ask, clock, number, secret};
 
 const COUNT: u64 = 3_000;
 

@@ -32,7 +32,7 @@ fn row(name: &str) -> String {
 
 #[test]
 fn the_threat_model_states_what_presets_allow() {
-    let text = include_str!("../docs/THREAT-MODEL.md");
+    let text = include_str!("../../../docs/THREAT-MODEL.md");
     for name in QuotaPolicy::PRESETS {
         assert!(text.contains(&row(name)), "docs/THREAT-MODEL.md lacks\n{}", row(name));
     }

@@ -1,7 +1,5 @@
 //! Backups of an index that serves, restores of them, and every way in which a backup can be wrong.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +11,7 @@ use unlisted::{
     QuotaPolicy,
 };
 
-use common::{ask, clock, number, options, secret};
+use crate::common::{self, ask, clock, number, options, secret};
 
 fn optins(version: u64) -> OptIns {
     OptIns::from_bits_truncate(version as u8 & 0x3f)
@@ -453,7 +451,8 @@ fn a_killed_backup_leaves_the_one_before() {
     let mut done = 0;
     for round in 0..8 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+            .arg(common::test_name(module_path!(), "child"))
+            .args(["--exact", "--nocapture", "--test-threads=1"])
             .env(CHILD_DIR, world.path())
             .stdout(Stdio::piped())
             .spawn()

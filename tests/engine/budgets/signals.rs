@@ -1,13 +1,13 @@
 //! Signals on a real index: who stands out by them, and who does not.
 
-mod common;
-
 use std::time::Duration;
 
 use unlisted::{
     AccountId, Caller, CallerSignals, Error, Index, Listing, OptIns, Origin, PhoneHash, Purpose, Quota,
     QuotaPolicy, SignalQuery, Version,
 };
+
+use crate::common;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Numbers below this are somebody's who may be found.

@@ -1,7 +1,5 @@
 //! Listings with a mutual audience, against a plain model: they answer those whose number their account asked for.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +10,8 @@ use unlisted::{
     AccountId, Caller, DisclosureMode, Error, Index, Listing, LookupOptions, ManualClock, OptIns, Purpose, Quota,
     QuotaPolicy, Version,
 };
+
+use crate::common;
 
 /// Account `a` has the number `a`.
 const ACCOUNTS: u64 = 6;

@@ -4,8 +4,6 @@
 //! The parent starts this same test binary as a child that runs a history decided by a seed and prints each step
 //! when it returned. `UNLISTED_KILLS` asks for more rounds.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -15,6 +13,8 @@ use std::time::Duration;
 use unlisted::{
     AccountId, Caller, Index, Listing, OptIns, Options, PhoneHash, Purpose, Quota, QuotaPolicy, Version,
 };
+
+use crate::common;
 
 const CHILD_DIR: &str = "UNLISTED_CRASH_DIR";
 const CHILD_SEED: &str = "UNLISTED_CRASH_SEED";
@@ -134,7 +134,8 @@ fn run_child(dir: &Path, seed: u64, start: u64, life: Duration) -> Option<u64> {
 /// Runs a child until it is killed; returns what it said was done.
 fn kill_child(dir: &Path, env: &[(&str, String)], life: Duration) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+        .arg(common::test_name(module_path!(), "child"))
+        .args(["--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD_DIR, dir)
         .envs(env.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())

@@ -1,12 +1,12 @@
 //! What callers and thieves must not be able to tell apart or find.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use unlisted::{AccountId, Caller, Error, Index, OptIns, Options, Origin, PhoneHash, Purpose, Reply, Secret};
+
+use crate::common;
 
 /// Numbers that must look alike: never listed, removed, listed without opt-ins, listed for everything else, or for others.
 const ABSENT: u64 = 1_000;

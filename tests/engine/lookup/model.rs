@@ -1,13 +1,13 @@
 //! The index against a plain map: arbitrary histories of every operation, checked for every purpose.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use unlisted::{AccountId, Index, Listing, ManualClock, Memory, OptIns, PhoneHash, Purpose, Version};
+
+use crate::common;
 
 const NUMBERS: u64 = 24;
 const ACCOUNTS: u64 = 8;

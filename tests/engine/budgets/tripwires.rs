@@ -1,8 +1,6 @@
 //! Tripwires: to a caller they are numbers that nobody has, to the host they are evidence, and whoever is given such a number
 //! wins over them.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -13,6 +11,8 @@ use unlisted::{
     AccountId, Caller, Error, Event, Index, Listing, ManualClock, OptIns, Origin, PhoneHash, Purpose, Quota,
     TopBy, TopQuery, TripwireAction, TripwirePolicy, Version,
 };
+
+use crate::common;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);

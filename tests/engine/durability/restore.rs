@@ -1,11 +1,11 @@
 //! A directory that was copied and put back: nobody gets back what was asked in between.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
 use unlisted::{Caller, Error, Index, Options, PhoneHash, Purpose, Quota, QuotaPolicy};
+
+use crate::common;
 
 fn options(epoch_file: &Path) -> Options {
     let policy = QuotaPolicy::of_caller(Quota::per_hour(100, 1).unwrap());

@@ -1,7 +1,5 @@
 //! Many threads at once: lookups, updates, folds and imports do not disturb each other.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,6 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use unlisted::{AccountId, Caller, Error, Index, Listing, OptIns, PhoneHash, Purpose, Version};
+
+use crate::common;
 
 /// Numbers that nobody changes: every lookup must see exactly these.
 const STEADY: u64 = 4_000;
