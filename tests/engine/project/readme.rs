@@ -103,10 +103,31 @@ fn tests_that_documents_name_are_there() {
     }
 }
 
+/// The programs of tests that a document's commands run: what follows `--test`.
+fn named_programs(markdown: &str) -> Vec<&str> {
+    markdown.split("--test ").skip(1).filter_map(|rest| rest.split([' ', '`', '\n']).next()).collect()
+}
+
+#[test]
+fn programs_of_tests_that_documents_run_are_there() {
+    for document in
+        ["README.md", "docs/RELIABILITY.md", "docs/SCALE.md", "docs/THREAT-MODEL.md", "docs/PERFORMANCE.md"]
+    {
+        let text = read(document);
+        let is_there = |name: &&str| {
+            let tests = root().join("tests");
+            tests.join(name).with_extension("rs").exists() || tests.join(name).join("main.rs").exists()
+        };
+        let missing: Vec<_> = named_programs(&text).into_iter().filter(|name| !is_there(name)).collect();
+        assert!(missing.is_empty(), "{document} runs programs of tests that are not there: {missing:?}");
+    }
+}
+
 #[test]
 fn names_of_tests_are_found() {
     let text = "`a_b_c_d_e` and `one_that_is_cut_short...`\n```\n`in_a_block_it_counts_too`\n```\n`Index::some_that_is_not_one` `cargo a_b_c_d_e`";
     assert_eq!(quoted("a `b` c\n`d`"), ["b", "d"]);
+    assert_eq!(named_programs("`cargo test --test a b` or `cargo test --test c`"), ["a", "c"]);
     assert_eq!(named_tests(text), ["a_b_c_d_e", "one_that_is_cut_short", "in_a_block_it_counts_too"]);
 }
 
