@@ -475,6 +475,8 @@ fn a_killed_backup_leaves_the_one_before() {
         let version = u64::from_be_bytes(restored.watermark().unwrap().try_into().unwrap());
         // The one that was acknowledged last, or the next one that was not.
         assert!((done..=done + 1).contains(&version), "{done} {version}");
+        // A child that is killed before it says so has made a backup all the same, and the next one begins behind it.
+        done = version;
     }
     assert!(done > 3, "no backup ended in time");
 }
