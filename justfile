@@ -3,6 +3,8 @@
 # Debian's LLVM; a toolchain with the llvm-tools component needs neither.
 export LLVM_COV := env("LLVM_COV", "/usr/bin/llvm-cov-19")
 export LLVM_PROFDATA := env("LLVM_PROFDATA", "/usr/bin/llvm-profdata-19")
+# Children that tests kill leave profiles that end too early.
+export LLVM_PROFDATA_FLAGS := "--failure-mode=all"
 
 default:
     @just --list
