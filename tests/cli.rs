@@ -3,6 +3,9 @@
 
 #[path = "cli/backup.rs"]
 mod backup;
+#[cfg(feature = "internals")]
+#[path = "cli/bench.rs"]
+mod bench;
 #[path = "cli/callers.rs"]
 mod callers;
 #[path = "cli/erasure.rs"]
