@@ -51,6 +51,7 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 }
+
 /// Do bytes begin as those of a ticket or an answer do: with what they are, and a version that this build reads?
 pub(super) fn check_format(
     bytes: &[u8],

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use unlisted::{
@@ -40,9 +41,19 @@ pub fn open(dir: &Path, clock: &Arc<ManualClock>) -> Index {
     Index::open(dir, options(clock)).expect("the index opens")
 }
 
-/// A test as the harness names it, for a program that runs itself: its module's path without the crate.
-pub fn test_name(module_path: &str, test: &str) -> String {
-    module_path.split_once("::").map_or_else(|| test.to_owned(), |(_, module)| format!("{module}::{test}"))
+/// Words that run one test of a module (`module_path!()`) and nothing else, for a program that runs itself.
+pub fn only_test(module_path: &str, test: &str) -> [String; 4] {
+    // The harness leaves the crate out of a test's name.
+    let name =
+        module_path.split_once("::").map_or_else(|| test.to_owned(), |(_, module)| format!("{module}::{test}"));
+    [name, "--exact".to_owned(), "--nocapture".to_owned(), "--test-threads=1".to_owned()]
+}
+
+/// This program once more, for the test `child` of a module alone.
+pub fn child(module_path: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("a program has a path"));
+    command.args(only_test(module_path, "child"));
+    command
 }
 
 /// The hash of the `i`-th number that tests talk about.

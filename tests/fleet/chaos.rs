@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -78,8 +78,7 @@ struct Node {
 
 impl Node {
     fn start(dir: &Path, addresses: &str, life: u64, tally: &Arc<Mutex<Tally>>) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["chaos::child", "--exact", "--nocapture", "--test-threads=1"])
+        let mut child = crate::common::child(module_path!())
             .env(CHILD_DIR, dir)
             .env(CHILD_ADDRESSES, addresses)
             .env(CHILD_LIFE, life.to_string())

@@ -1,6 +1,6 @@
 //! What nodes of a fleet share: budgets, what callers paid for, decisions, quotas, records.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use unlisted::{
@@ -63,16 +63,17 @@ fn what_was_paid_on_one_node_is_free_on_another() {
 fn what_many_callers_paid_is_told_in_few_calls() {
     let Some(mut fleet) = fleet("told") else { return };
     let (first, second) = (fleet.node(quota(1_000)), fleet.node(quota(1_000)));
-    let began = Instant::now();
     let callers: Vec<Caller> = (0..150).map(|i| Caller::new(format!("caller {i}"))).collect();
     for caller in &callers {
         ask(&first, caller, 0..3); // a question and a lease each
     }
     until("the fleet is told", || first.fleet_health().unwrap().untold_numbers == 0);
-    // And what the thread that follows does meanwhile: twice a second some calls to each of three servers.
-    let calls = first.fleet_health().unwrap().network_calls;
-    let meanwhile = 50 + began.elapsed().as_millis() as u64 / 500 * 9;
-    assert!(calls < 300 + meanwhile, "{calls} calls, of which 300 are of lookups and {meanwhile} may be others");
+    // And what the threads of both nodes do meanwhile, however long it takes; the first one's tells three servers as well.
+    let [calls, idle] = [&first, &second].map(|node| node.fleet_health().unwrap().network_calls);
+    assert!(
+        calls < 300 + 50 + idle * 4,
+        "{calls} calls, of which 300 are of lookups; a node that is not asked makes {idle}"
+    );
     for caller in &callers {
         assert_eq!(ask(&second, caller, 0..3), (3, 0));
     }

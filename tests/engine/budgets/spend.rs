@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use unlisted::{Caller, Index, Options, Origin, PhoneHash, Purpose, Quota, QuotaPolicy};
@@ -72,9 +72,7 @@ fn child() {
 
 /// Runs a child until it is killed; adds what it said to have answered.
 fn run_child(dir: &Path, round: u64, life: Duration, answered: &mut BTreeMap<u64, u64>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .arg(common::test_name(module_path!(), "child"))
-        .args(["--exact", "--nocapture", "--test-threads=1"])
+    let mut child = common::child(module_path!())
         .env(CHILD_DIR, dir)
         .env(CHILD_ROUND, round.to_string())
         .stdout(Stdio::piped())

@@ -445,18 +445,13 @@ fn child() {
 #[test]
 fn a_killed_backup_leaves_the_one_before() {
     use std::io::{BufRead, BufReader};
-    use std::process::{Command, Stdio};
+    use std::process::Stdio;
     let world = tempfile::tempdir().unwrap();
     drop(filled(&world.path().join("index"), &clock(), 3_000));
     let mut done = 0;
     for round in 0..8 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .arg(common::test_name(module_path!(), "child"))
-            .args(["--exact", "--nocapture", "--test-threads=1"])
-            .env(CHILD_DIR, world.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            common::child(module_path!()).env(CHILD_DIR, world.path()).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let reader = std::thread::spawn(move || {
             let lines = BufReader::new(stdout).lines().map_while(Result::ok);

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use unlisted::{
@@ -133,9 +133,7 @@ fn run_child(dir: &Path, seed: u64, start: u64, life: Duration) -> Option<u64> {
 
 /// Runs a child until it is killed; returns what it said was done.
 fn kill_child(dir: &Path, env: &[(&str, String)], life: Duration) -> Vec<String> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .arg(common::test_name(module_path!(), "child"))
-        .args(["--exact", "--nocapture", "--test-threads=1"])
+    let mut child = common::child(module_path!())
         .env(CHILD_DIR, dir)
         .envs(env.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -383,9 +383,7 @@ fn step_of(seed: u64, step: u64) -> (DisclosureMode, String, Vec<u64>) {
 
 /// What a killed child answered, by its whole lines, and the step that may have been under way.
 fn run_and_kill(dir: &Path, seed: u64) -> (Vec<(u64, Vec<u64>)>, u64) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .arg(common::test_name(module_path!(), "child"))
-        .args(["--exact", "--nocapture", "--test-threads=1"])
+    let mut child = common::child(module_path!())
         .env(CHILD_DIR, dir)
         .env(CHILD_SEED, seed.to_string())
         .stdout(Stdio::piped())

@@ -209,14 +209,8 @@ fn show_until_killed(dir: &Path) {
 }
 
 fn start(dir: &Path, role: &str, seed: u64) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .arg(common::test_name(module_path!(), "child"))
-        .args(["--exact", "--nocapture", "--test-threads=1"])
-        .env(CHILD_DIR, dir)
-        .env(CHILD_ROLE, role)
-        .env(CHILD_SEED, seed.to_string())
-        .stdout(Stdio::piped());
+    let mut command = common::child(module_path!());
+    command.env(CHILD_DIR, dir).env(CHILD_ROLE, role).env(CHILD_SEED, seed.to_string()).stdout(Stdio::piped());
     command
 }
 

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
@@ -189,12 +188,7 @@ fn address_books_get_the_oracles_answers_before_and_after_everything() {
 
 /// A process that changes, imports and folds what does not matter to any address book, until it is killed.
 fn kill_while_folding(dir: &Path, life: Duration) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .arg(common::test_name(module_path!(), "child_that_is_killed"))
-        .args(["--exact", "--test-threads=1"])
-        .env(CHILD_DIR, dir)
-        .spawn()
-        .unwrap();
+    let mut child = common::child(module_path!()).env(CHILD_DIR, dir).spawn().unwrap();
     std::thread::sleep(life);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -202,7 +196,7 @@ fn kill_while_folding(dir: &Path, life: Duration) {
 
 /// The child: not a test of its own, it does nothing unless the parent asks.
 #[test]
-fn child_that_is_killed() {
+fn child() {
     let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
     let index = common::open(Path::new(&dir), &common::clock());
     for round in 0.. {
