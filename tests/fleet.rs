@@ -10,6 +10,8 @@
 mod bad_input;
 #[path = "fleet/chaos.rs"]
 mod chaos;
+#[path = "fleet/clocks.rs"]
+mod clocks;
 #[path = "fleet/cluster.rs"]
 mod cluster;
 mod common;
