@@ -34,7 +34,7 @@ fn follow(index: &Index, most: usize) -> Result<()> {
         let version = offset as u64 + 1;
         if let Event::Deletion { account } = event {
             // Erasing twice is harmless, so it may come before its watermark.
-            index.erase_account(AccountId::from(*account))?;
+            index.erase_accounts_at(&[AccountId::from(*account)], version)?;
         }
         index.update(|batch| {
             match event {

@@ -7,7 +7,7 @@ use super::{Index, Inner, fold};
 use crate::ledger::ScopeId;
 use crate::overlay::{Change, Overlay};
 use crate::segment::keys::mask_key;
-use crate::words::{AccountId, Caller, Entry, Error, Flags, Result};
+use crate::words::{AccountId, Caller, Entry, Error, Flags, Result, Version};
 
 /// What an erasure found.
 ///
@@ -40,8 +40,9 @@ impl Index {
     /// anew, or [`Index::vacuum`]. [`crate::Inspector::held`] says what is left. What the account itself was shown, what it
     /// spent, how much it asked and whether it is suspended stays as of any caller.
     ///
-    /// The removals carry the newest version that any listing of the account had, so that no update as old as
-    /// that brings one back. It costs a scan of all segments: erase many accounts in one call.
+    /// The removals carry the newest version that any listing of the account had here, so that no update as old as
+    /// that brings one back. A host whose versions come from one sequence knows a better one: [`Index::erase_accounts_at`].
+    /// It costs a scan of all segments: erase many accounts in one call.
     ///
     /// # Errors
     /// [`crate::Error::ReservedAccount`]; [`crate::Error::Damaged`] if a segment is; [`crate::Error::Database`] if the disk refuses. Never for want
@@ -55,10 +56,31 @@ impl Index {
     /// # Errors
     /// As [`Index::erase_account`].
     pub fn erase_accounts(&self, accounts: &[AccountId]) -> Result<EraseReport> {
-        if accounts.contains(&AccountId::RESERVED) {
-            return Err(Error::ReservedAccount);
-        }
-        self.inner.erase(accounts)
+        self.inner.erase(accounts, None)
+    }
+
+    /// Removes every listing of these accounts, by one scan, as of a version of the host's: no update up to it brings one
+    /// back. A listing that is newer than that goes too, with a removal of its own version.
+    ///
+    /// What stays stale does not depend on which listings are here, so all nodes of a fleet take the same updates
+    /// afterwards, whatever ranges they hold.
+    ///
+    /// ```
+    /// use unlisted::{AccountId, Index, OptIns, Options, PhoneHash, Secret};
+    /// let dir = tempfile::tempdir()?;
+    /// let index = Index::open(dir.path(), Options::new(Secret::from_hex(&"5e".repeat(32))?))?;
+    /// let (ada, account) = (PhoneHash::of_e164("+14155550100")?, AccountId::from(42));
+    /// index.set_opt_ins(ada, account, OptIns::SEARCH, 1)?;
+    /// // The account is gone at 9; what was said at 5 arrives late.
+    /// assert_eq!(index.erase_accounts_at(&[account], 9)?.removed, 1);
+    /// assert_eq!(index.set_opt_ins(ada, account, OptIns::SEARCH, 5)?.stale, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Version`] for a version of more than 56 bits; otherwise as [`Index::erase_account`].
+    pub fn erase_accounts_at(&self, accounts: &[AccountId], version: u64) -> Result<EraseReport> {
+        self.inner.erase(accounts, Some(Version::new(version)?))
     }
 }
 
@@ -66,7 +88,10 @@ impl Index {
 type Found = HashMap<AccountId, Vec<(Entry, u8)>>;
 
 impl Inner {
-    fn erase(&self, accounts: &[AccountId]) -> Result<EraseReport> {
+    fn erase(&self, accounts: &[AccountId], at: Option<Version>) -> Result<EraseReport> {
+        if accounts.contains(&AccountId::RESERVED) {
+            return Err(Error::ReservedAccount);
+        }
         let mut found: Found = accounts.iter().map(|account| (*account, Vec::new())).collect();
         // No fold moves a listing from where was not looked to where was looked already.
         let _structure = self.structure.lock();
@@ -75,7 +100,7 @@ impl Inner {
         writer.check()?;
         self.spoil_expected(&mut writer)?;
         put_changes_above(&self.overlay.read(), &mut found);
-        let plan = plan(&found, self.clock.wall_ms() / 1_000);
+        let plan = plan(&found, at, self.clock.wall_ms() / 1_000);
         let report = EraseReport { accounts: found.len(), removed: plan.new.len() };
         if !plan.new.is_empty() {
             let next = writer.state.clone();
@@ -139,12 +164,13 @@ fn put_changes_above(overlay: &Overlay, found: &mut Found) {
     }
 }
 
-fn plan(found: &Found, removed_at_s: u64) -> Plan {
+fn plan(found: &Found, at: Option<Version>, removed_at_s: u64) -> Plan {
     let mut plan = Plan::default();
     for listings in found.values() {
-        let newest = listings.iter().map(|(entry, _)| entry.version()).max().unwrap_or_default();
+        let newest = || listings.iter().map(|(entry, _)| entry.version()).max().unwrap_or_default();
+        let least = at.unwrap_or_else(newest);
         for (entry, known_bits) in listings.iter().filter(|(entry, _)| !entry.flags().is_removed()) {
-            let entry = Entry::new(entry.key, entry.account, newest, Flags::removed(0));
+            let entry = Entry::new(entry.key, entry.account, least.max(entry.version()), Flags::removed(0));
             plan.new.set(Change { entry, known_bits: *known_bits, removed_at_s });
         }
     }

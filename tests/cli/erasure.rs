@@ -43,3 +43,18 @@ fn a_vacuum_says_what_went_and_what_the_databases_take() {
     assert!(world.ok(&["vacuum", "index"]).starts_with("0 removals, 0 disclosures and 0 buckets forgotten; "));
     world.ok(&["verify", "index"]);
 }
+
+#[test]
+fn an_erasure_as_of_a_version_makes_older_updates_late() {
+    let world = World::filled();
+    let refused = world.run(&["erase", "index", "42", "--at", "72057594037927936"]).failure();
+    assert!(refused.contains("72057594037927936"), "{refused}");
+    let report = world.json(&["erase", "index", "42", "--at", "9", "--json"]);
+    assert_eq!(report["removed"], 1);
+    let put = |version: u64| {
+        let feed = format!("op,phone,account,opt_ins,version\nput,+14155550100,42,search,{version}\n");
+        world.pipe(&["update", "index"], feed).success()
+    };
+    assert!(put(9).starts_with("0 "), "{}", put(9));
+    assert!(put(10).starts_with("1 "), "{}", put(10));
+}

@@ -23,7 +23,7 @@ const NOBODYS: std::ops::Range<u64> = 100..104;
 enum Op {
     Update(Vec<Change>),
     Import(Vec<Change>),
-    Erase(Vec<u64>),
+    Erase { accounts: Vec<u64>, version: u64 },
     Tripwires(bool),
     Fold(usize),
     Reopen(usize),
@@ -45,13 +45,18 @@ fn lookup() -> impl Strategy<Value = Op> {
         .prop_map(|(caller, purpose, mode, numbers)| Op::Lookup { caller, purpose, mode, numbers })
 }
 
+fn erasure() -> impl Strategy<Value = Op> {
+    (prop::collection::vec(0..ACCOUNTS, 1..3), 0_u64..12)
+        .prop_map(|(accounts, version)| Op::Erase { accounts, version })
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let changes = |len| prop::collection::vec(change(true), len);
     let moved = (0..16_u32, 1..8_u32, 0..3_usize, changes(0..6));
     prop_oneof![
         5 => changes(1..10).prop_map(Op::Update),
         2 => prop::collection::vec(change(false), 1..30).prop_map(Op::Import),
-        1 => prop::collection::vec(0..ACCOUNTS, 1..3).prop_map(Op::Erase),
+        1 => erasure(),
         1 => any::<bool>().prop_map(Op::Tripwires),
         1 => (0..3_usize).prop_map(Op::Fold),
         1 => (0..3_usize).prop_map(Op::Reopen),
@@ -96,11 +101,11 @@ impl Pair {
         match op {
             Op::Update(changes) => self.update(changes),
             Op::Import(changes) => self.import(changes),
-            Op::Erase(accounts) => {
+            Op::Erase { accounts, version } => {
                 let ids: Vec<AccountId> = accounts.iter().map(|account| AccountId::from(*account)).collect();
-                let removed = self.whole.erase_accounts(&ids).unwrap().removed;
-                let of_nodes = self.fleet.nodes.values().map(|node| node.erase_accounts(&ids).unwrap().removed);
-                assert_eq!(of_nodes.sum::<usize>(), removed);
+                let removed = self.whole.erase_accounts_at(&ids, *version).unwrap().removed;
+                let erase = |node: &Index| node.erase_accounts_at(&ids, *version).unwrap().removed;
+                assert_eq!(self.fleet.nodes.values().map(erase).sum::<usize>(), removed);
             }
             Op::Tripwires(is_set) => {
                 let set = |index: &Index| match is_set {

@@ -165,6 +165,47 @@ fn of_a_listing_on_both_sides_the_newer_counts() {
     assert_eq!((applied.applied, shown(&fleet)), (1, vec![(4, 4)]));
 }
 
+/// Of two changes of one version the first in the feed counts, in one index as with a move between the two.
+#[test]
+fn of_two_changes_of_one_version_the_first_counts() {
+    let mut fleet = filled(0);
+    let search = Some(OptIns::SEARCH.bits());
+    // What a fold has put into a segment, and what is still above it.
+    fleet.update(&[(1, 1, search, 5), (2, 2, None, 5)]);
+    fleet.node("a").fold().unwrap();
+    fleet.update(&[(3, 3, search, 5), (4, 4, None, 5)]);
+    // The next owner hears of the second ones only.
+    fleet.move_range(span(0, 0x1_0000), "b", |fleet| {
+        fleet.update(&[(1, 1, None, 5), (2, 2, search, 5), (3, 3, None, 5), (4, 4, search, 5)]);
+    });
+    let hashes: Vec<PhoneHash> = (1..5).map(number).collect();
+    let shown = |fleet: &Fleet| found(&fleet.ask("a", &Caller::new("one"), Purpose::Search, &hashes));
+    assert_eq!(shown(&fleet), [(0, 1), (2, 3)]);
+    fleet.node("b").fold().unwrap();
+    fleet.open("b");
+    assert_eq!(shown(&fleet), [(0, 1), (2, 3)]);
+}
+
+/// The listings of an account are at two nodes, and none of them knows what version the other has.
+#[test]
+fn an_erasure_as_of_a_version_is_the_same_wherever_the_listings_are() {
+    let mut fleet = filled(0);
+    let search = Some(OptIns::SEARCH.bits());
+    let listings: Vec<(u64, u64, Option<u8>, u64)> = (0..8).map(|n| (n, 7, search, n + 1)).collect();
+    fleet.update(&listings);
+    fleet.move_range(span(0, 0x8000), "b", |_| ());
+    let held = |node: &str| fleet.node(node).stats().unwrap().listings;
+    assert!(held("a") > 0 && held("b") > 0);
+    let removed = fleet.nodes.values().map(|node| node.erase_accounts_at(&[7.into()], 6).unwrap().removed);
+    assert_eq!(removed.sum::<usize>(), 8);
+    // Up to 6, or to their own version where that is newer, updates are late.
+    for (version, expected) in [(6, 0), (8, 7), (9, 8)] {
+        let again: Vec<_> = (0..8).map(|n| (n, 7, search, version)).collect();
+        let applied: usize = fleet.update(&again).iter().map(|report| report.applied).sum();
+        assert_eq!(applied, expected, "updates of version {version}");
+    }
+}
+
 /// The next owner folds what it has, closes and opens between export and arrival: what it kept of the span since is still there.
 #[test]
 fn what_is_kept_of_an_expected_range_outlives_folds_and_openings() {

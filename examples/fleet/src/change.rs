@@ -5,7 +5,7 @@ use unlisted::{AccountId, OptIns, PhoneHash};
 
 use crate::Error;
 
-/// A change of the host's accounts. Versions are the host's: they order all changes of one *(number, account)*.
+/// A change of the host's accounts. Versions are the host's: they order all changes of one account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// What an account agrees to be found for by a number; nothing at all hides it.
@@ -13,7 +13,7 @@ pub enum Change {
     /// The account no longer has the number.
     Remove { number: PhoneHash, account: AccountId, version: u64 },
     /// The account is gone.
-    Erase { account: AccountId },
+    Erase { account: AccountId, version: u64 },
 }
 
 impl Change {
@@ -34,9 +34,11 @@ impl Change {
                 ("account", account.to_string()),
                 ("version", version.to_string()),
             ],
-            Self::Erase { account } => {
-                vec![("change", "erase".to_owned()), ("account", account.to_string())]
-            }
+            Self::Erase { account, version } => vec![
+                ("change", "erase".to_owned()),
+                ("account", account.to_string()),
+                ("version", version.to_string()),
+            ],
         }
     }
 
@@ -61,7 +63,7 @@ impl Change {
                 Ok(Self::Set { number: number()?, account: account()?, opt_ins, version: version()? })
             }
             "remove" => Ok(Self::Remove { number: number()?, account: account()?, version: version()? }),
-            "erase" => Ok(Self::Erase { account: account()? }),
+            "erase" => Ok(Self::Erase { account: account()?, version: version()? }),
             other => Err(flawed(format!("it is a {other:?}"))),
         }
     }
@@ -92,7 +94,7 @@ mod tests {
             Change::Set { number, account, opt_ins, version: 7 },
             Change::Set { number, account, opt_ins: OptIns::empty(), version: 8 },
             Change::Remove { number, account, version: 9 },
-            Change::Erase { account },
+            Change::Erase { account, version: 10 },
         ] {
             let fields = change.fields();
             assert_eq!(Change::read(&entry(&fields)).unwrap(), change);

@@ -73,8 +73,8 @@ impl Follower {
     /// came after.
     fn apply(&self, run: &[Entry], progress: &Progress) -> Result<(), Error> {
         // An erasure is a transaction of its own. It comes before its watermark: to erase twice is harmless.
-        for account in run.iter().filter_map(erased) {
-            self.index.erase_account(account)?;
+        for (account, version) in run.iter().filter_map(erased) {
+            self.index.erase_accounts_at(&[account], version)?;
         }
         let report = self.index.update(|batch| {
             for entry in run {
@@ -94,9 +94,9 @@ impl Follower {
     }
 }
 
-fn erased(entry: &Entry) -> Option<AccountId> {
+fn erased(entry: &Entry) -> Option<(AccountId, u64)> {
     match entry.change {
-        Change::Erase { account } => Some(account),
+        Change::Erase { account, version } => Some((account, version)),
         Change::Set { .. } | Change::Remove { .. } => None,
     }
 }

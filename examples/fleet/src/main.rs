@@ -75,7 +75,7 @@ enum ChangeArgs {
     /// The account no longer has the number.
     Remove { number: String, account: AccountId, version: Option<u64> },
     /// The account is gone.
-    Erase { account: AccountId },
+    Erase { account: AccountId, version: Option<u64> },
 }
 
 impl ChangeArgs {
@@ -93,7 +93,7 @@ impl ChangeArgs {
                 account,
                 version: version.unwrap_or(now_ms),
             },
-            Self::Erase { account } => Change::Erase { account },
+            Self::Erase { account, version } => Change::Erase { account, version: version.unwrap_or(now_ms) },
         })
     }
 }

@@ -35,7 +35,7 @@ fn without_a_feed_a_node_ends(valkey: &Valkey) {
     let (status, log) = Node::start(valkey, "early", &[]).wait();
     assert!(!status.success() && log.contains("does not hold entry 0-1"), "{log}");
     let mut feed = valkey.feed();
-    assert!(matches!(feed.publish(&Change::Erase { account: 1.into() }), Err(fleet::Error::NoFeed)));
+    assert!(matches!(feed.publish(&Change::Erase { account: 1.into(), version: 1 }), Err(fleet::Error::NoFeed)));
     assert!(feed.forget("early").unwrap() && !feed.forget("early").unwrap());
 }
 

@@ -24,7 +24,7 @@ const MAX_LEN: u64 = 1 << 36;
 struct Merged {
     /// Changes that came and are newer than those that were kept here.
     put: Vec<Change>,
-    /// Changes that were kept here and are older than what came.
+    /// Changes that were kept here and are not newer than what came.
     drop: Vec<DeltaRef>,
 }
 
@@ -172,9 +172,11 @@ impl Inner {
     }
 }
 
-/// Which of two states of a listing is the newer. An erasure has the version of what it removed, and wins.
-fn rank(stamp: Stamp) -> (crate::words::Version, bool) {
-    (stamp.version(), stamp.flags().is_removed())
+/// Whether what was kept of a listing here is to stay above what came. Of two changes of one version the first in the feed counts, and
+/// the node that exported saw no other before: of what it has, it had all of the feed, and what was kept here began later. An
+/// erasure, which has the version of what it removes, is no exception: one that was heard of here refused the export.
+fn is_kept_newer(kept: Stamp, came: Stamp) -> bool {
+    kept.version() > came.version()
 }
 
 /// Compares what came with what was kept of the span.
@@ -184,7 +186,8 @@ fn merge(export: &Export, overlay: &Overlay, map: &SegmentMap) -> Result<Merged>
     let mut merged = Merged::default();
     for change in &export.changes {
         match kept_of(&kept, overlay, change) {
-            Some(kept) if rank(kept.entry.stamp) >= rank(change.entry.stamp) => {}
+            Some(kept) if kept.entry.stamp == change.entry.stamp => {}
+            Some(kept) if is_kept_newer(kept.entry.stamp, change.entry.stamp) => {}
             Some(kept) => {
                 merged.drop.push((kept.entry.key, kept.entry.account, kept.entry.stamp));
                 merged.put.push(*change);
@@ -195,13 +198,13 @@ fn merge(export: &Export, overlay: &Overlay, map: &SegmentMap) -> Result<Merged>
     for change in &kept {
         let entry = change.entry;
         let Some(segment) = map.of(entry.key) else { continue };
-        let mut is_older = false;
+        let mut is_outdated = false;
         segment.locate(|s| {
             s.probe(entry.key, |account, stamp| {
-                is_older |= account == entry.account && rank(stamp) > rank(entry.stamp);
+                is_outdated |= account == entry.account && !is_kept_newer(entry.stamp, stamp);
             })
         })?;
-        if is_older {
+        if is_outdated {
             merged.drop.push((entry.key, entry.account, entry.stamp));
         }
     }

@@ -22,7 +22,7 @@ fn hash(number: u64) -> PhoneHash {
 enum Op {
     Update(Vec<Change>),
     Import(Vec<Change>),
-    Erase(Vec<u64>),
+    Erase(Vec<u64>, Option<u64>),
     Fold,
     Reopen,
     Warm,
@@ -45,7 +45,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => prop::collection::vec(change(true), 1..8).prop_map(Op::Update),
         3 => prop::collection::vec(change(false), 1..40).prop_map(Op::Import),
-        1 => prop::collection::vec(0..ACCOUNTS, 1..3).prop_map(Op::Erase),
+        1 => (prop::collection::vec(0..ACCOUNTS, 1..3), prop::option::of(0_u64..12)).prop_map(|(of, at)| Op::Erase(of, at)),
         2 => Just(Op::Fold),
         1 => Just(Op::Reopen),
         1 => Just(Op::Warm),
@@ -77,7 +77,7 @@ impl Model {
         is_newer
     }
 
-    fn erase(&mut self, accounts: &BTreeSet<u64>) -> usize {
+    fn erase(&mut self, accounts: &BTreeSet<u64>, at: Option<u64>) -> usize {
         let mut newest = BTreeMap::new();
         for ((_, account), state) in &self.listings {
             let version = newest.entry(*account).or_insert(0);
@@ -86,7 +86,7 @@ impl Model {
         let mut removed = 0;
         for ((_, account), state) in &mut self.listings {
             if accounts.contains(account) && state.opt_ins.is_some() {
-                *state = State { opt_ins: None, version: newest[account] };
+                *state = State { opt_ins: None, version: state.version.max(at.unwrap_or(newest[account])) };
                 removed += 1;
             }
         }
@@ -133,11 +133,14 @@ impl Pair {
         match op {
             Op::Update(changes) => self.update(changes),
             Op::Import(changes) => self.import(changes),
-            Op::Erase(accounts) => {
+            Op::Erase(accounts, at) => {
                 let ids: Vec<AccountId> = accounts.iter().map(|a| AccountId::from(*a)).collect();
-                let report = self.index().erase_accounts(&ids).unwrap();
+                let report = match at {
+                    Some(version) => self.index().erase_accounts_at(&ids, *version).unwrap(),
+                    None => self.index().erase_accounts(&ids).unwrap(),
+                };
                 let accounts = accounts.iter().copied().collect();
-                assert_eq!(report.removed, self.model.erase(&accounts));
+                assert_eq!(report.removed, self.model.erase(&accounts, *at));
             }
             Op::Fold => {
                 self.index().fold().unwrap();

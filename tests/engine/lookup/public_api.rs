@@ -36,6 +36,7 @@ const FUNCTIONS: [(&str, &[(&str, Reveals)]); 4] = [
             ("drop_range", Nothing),
             ("erase_account", Nothing),
             ("erase_accounts", Nothing),
+            ("erase_accounts_at", Nothing),
             ("exhaust_budgets", Nothing),
             ("expect_range", Nothing),
             ("expected_ranges", Nothing),

@@ -282,7 +282,8 @@ impl Host {
         match self.random(200) {
             0 => {
                 self.listings.retain(|(_, of), _| *of != account);
-                self.publish(feed, &Change::Erase { account: AccountId::from(account) });
+                self.version += 1;
+                self.publish(feed, &Change::Erase { account: AccountId::from(account), version: self.version });
             }
             1..=20 => {
                 self.version += 1;

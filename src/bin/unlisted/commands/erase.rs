@@ -17,6 +17,9 @@ pub struct Args {
     /// Accounts, as a u64 in decimal or a UUID; - reads one a line from standard input.
     #[arg(value_name = "ACCOUNT", required = true)]
     accounts: Vec<String>,
+    /// A version of the host's: no update up to it brings a listing back. The newest of the account's listings, if not given.
+    #[arg(long, value_name = "VERSION")]
+    at: Option<u64>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -32,7 +35,10 @@ pub fn run(session: &Session, args: &Args) -> Result<(), CliError> {
         }
     }
     let index = session.open(&args.dir)?;
-    let report = index.erase_accounts(&accounts)?;
+    let report = match args.at {
+        Some(version) => index.erase_accounts_at(&accounts, version),
+        None => index.erase_accounts(&accounts),
+    }?;
     // Nothing runs in the background here: the rows of the disclosure log go now.
     index.compact_disclosures()?;
     let mut out = Out::new();
