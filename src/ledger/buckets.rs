@@ -9,6 +9,7 @@
 //! evicted, which forgets what was left of its lease: the file counts that as spent.
 
 use std::array;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -55,7 +56,7 @@ impl From<u64> for Want {
 pub(super) enum Attempt {
     /// Some buckets are not in memory. Read these, and hand what the file says to the next attempt.
     Missing(Loaded),
-    /// The quotas were changed meanwhile: take the new ones.
+    /// The quotas are being changed: a bucket is under newer ones than its table.
     Stale,
     /// A scope is suspended: the one at this position. Nothing was spent.
     Suspended(usize),
@@ -91,57 +92,59 @@ impl Loaded {
     }
 }
 
-/// The locked shards of one charge.
-struct Locked<'a> {
-    guards: [Option<(usize, MutexGuard<'a, Table>)>; MAX_SCOPES],
+/// The locked shards of one charge, of at most `N` scopes.
+struct Locked<'a, const N: usize> {
+    guards: [Option<(usize, MutexGuard<'a, Table>)>; N],
 }
 
-impl Locked<'_> {
+impl<const N: usize> Locked<'_, N> {
+    #[inline]
     fn table(&mut self, id: ScopeId) -> Option<&mut Table> {
         let shard = shard_of(id);
         self.guards.iter_mut().flatten().find_map(|(of, guard)| (*of == shard).then_some(&mut **guard))
     }
 }
 
-/// One scope of a charge: where its bucket is, what it spent, what it may spend.
+/// One scope of a charge: its bucket and where that is, what it may spend.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Payer {
     place: usize,
-    pub(super) tat_ns: u64,
+    bucket: Bucket,
     /// A scope without a quota pays nothing.
     pub(super) quota: Option<Quota>,
-    is_short: bool,
     is_suspended: bool,
+}
+
+impl Payer {
+    /// What it spent.
+    pub(super) const fn tat_ns(&self) -> u64 {
+        self.bucket.tat_ns
+    }
 }
 
 impl Buckets {
     /// Room for about so many buckets.
-    pub(super) fn new(capacity: usize, max_lease: u64) -> Self {
+    pub(super) fn new(capacity: usize, max_lease: u64, quotas: &Arc<Quotas>) -> Self {
         // Shards are not filled alike; so many more make room for all but one in millions.
         let each = capacity.div_ceil(SHARDS);
         let each = each + each / 16;
-        Self { shards: array::from_fn(|_| Mutex::new(Table::new(each))), max_lease }
+        Self { shards: array::from_fn(|_| Mutex::new(Table::new(each, quotas.clone()))), max_lease }
     }
 
     /// Locks the shards of these scopes, lowest first.
-    fn lock(&self, scopes: &[Scope<'_>]) -> Locked<'_> {
-        let mut guards: [_; MAX_SCOPES] = array::from_fn(|_| None);
+    #[inline(always)]
+    fn lock<const N: usize>(&self, scopes: &[Scope<'_>]) -> Locked<'_, N> {
         let shard = |number: usize| self.shards.get(number).map(|shard| (number, shard.lock()));
-        if let ([scope], [guard, ..]) = (scopes, &mut guards) {
-            *guard = shard(shard_of(scope.id));
-            return Locked { guards };
+        if let [scope] = scopes {
+            let mut only = shard(shard_of(scope.id));
+            return Locked { guards: array::from_fn(|_| only.take()) };
         }
-        let mut wanted = [SHARDS; MAX_SCOPES];
+        let mut wanted = [SHARDS; N];
         wanted.iter_mut().zip(scopes).for_each(|(to, scope)| *to = shard_of(scope.id));
         wanted.sort_unstable();
         let mut last = SHARDS;
-        for (guard, number) in guards.iter_mut().zip(wanted) {
-            if number != last {
-                *guard = shard(number);
-            }
-            last = number;
-        }
-        Locked { guards }
+        let first_of = |number| if number == std::mem::replace(&mut last, number) { None } else { shard(number) };
+        Locked { guards: wanted.map(first_of) }
     }
 
     /// Asks the memory for the buckets of these scopes, all at once, while the caller does something else. One whose
@@ -159,42 +162,57 @@ impl Buckets {
     pub(super) fn charge(
         &self,
         scopes: &[Scope<'_>],
-        quotas: &Quotas,
         now_ns: u64,
         want: impl Into<Want>,
         loaded: Loaded,
     ) -> Attempt {
-        let Want { least, most: want } = want.into();
-        let mut locked = self.lock(scopes);
-        let mut payers = [Payer::default(); MAX_SCOPES];
-        let payers = match fill(&mut payers, &mut locked, (scopes, quotas), now_ns, loaded) {
+        let want = want.into();
+        // What a charge has of each scope lies in an array. One of the right length, known when this is compiled, becomes
+        // registers for one scope, and is never half a kilobyte of nothing for few.
+        if let Ok(one) = <&[Scope<'_>; 1]>::try_from(scopes) {
+            return self.charge_few::<1>(one, now_ns, want, loaded);
+        }
+        if scopes.len() <= 4 {
+            return self.charge_few::<4>(scopes, now_ns, want, loaded);
+        }
+        self.charge_few::<MAX_SCOPES>(scopes, now_ns, want, loaded)
+    }
+
+    #[inline(always)]
+    fn charge_few<const N: usize>(
+        &self,
+        scopes: &[Scope<'_>],
+        now_ns: u64,
+        want: Want,
+        loaded: Loaded,
+    ) -> Attempt {
+        let mut locked = self.lock::<N>(scopes);
+        let mut payers = [Payer::default(); N];
+        let payers = match fill(&mut payers, &mut locked, scopes, now_ns, loaded) {
             Ok(payers) => payers,
             Err(attempt) => return attempt,
         };
         if let Some(at) = payers.iter().position(|payer| payer.is_suspended) {
             return Attempt::Suspended(at);
         }
-        let mut grant = decide(payers, now_ns, Want { least, most: want });
+        let mut grant = decide(payers, now_ns, want);
         let mut advances = Advances::new();
-        let is_short = grant.granted < want;
+        let is_short = grant.granted < want.most;
         for (i, (scope, payer)) in scopes.iter().zip(payers).enumerate() {
-            let Some(quota) = payer.quota else { continue };
+            let (Some(quota), mut bucket) = (payer.quota, payer.bucket) else { continue };
             // Only a scope that could not pay for all of it is short, whichever of them decided.
-            let is_short = match want {
-                0 => payer.is_short,
-                want => is_short && quota::available(payer.tat_ns, now_ns, quota) < want,
+            bucket.is_short = match want.most {
+                0 => bucket.is_short,
+                most => is_short && quota::available(bucket.tat_ns, now_ns, quota) < most,
             };
-            if grant.granted == 0 && is_short == payer.is_short {
+            grant.newly_short |= u16::from(bucket.is_short && !payer.bucket.is_short) << i;
+            if grant.granted == 0 && bucket.is_short == payer.bucket.is_short {
                 continue;
             }
-            if let Some(table) = locked.table(scope.id)
-                && let Some(mut bucket) = table.at(payer.place)
-            {
-                if grant.granted > 0 && self.spend(&mut bucket, quota, now_ns, grant.granted) {
-                    advances.push(scope.id);
-                }
-                grant.newly_short |= u16::from(is_short && !payer.is_short) << i;
-                bucket.is_short = is_short;
+            if grant.granted > 0 && self.spend(&mut bucket, quota, now_ns, grant.granted) {
+                advances.push(scope.id);
+            }
+            if let Some(table) = locked.table(scope.id) {
                 table.store(payer.place, &bucket);
             }
         }
@@ -205,13 +223,12 @@ impl Buckets {
     pub(super) fn look(
         &self,
         scopes: &[Scope<'_>],
-        quotas: &Quotas,
         now_ns: u64,
         loaded: Loaded,
     ) -> Result<Vec<(Payer, Standing)>, Attempt> {
-        let mut locked = self.lock(scopes);
+        let mut locked = self.lock::<MAX_SCOPES>(scopes);
         let mut payers = [Payer::default(); MAX_SCOPES];
-        let payers = fill(&mut payers, &mut locked, (scopes, quotas), now_ns, loaded)?;
+        let payers = fill(&mut payers, &mut locked, scopes, now_ns, loaded)?;
         let standing = |id| locked.table(id).and_then(|table| table.standing(id).cloned()).unwrap_or_default();
         Ok(payers.iter().copied().zip(scopes.iter().map(|scope| scope.id).map(standing)).collect())
     }
@@ -264,6 +281,14 @@ impl Buckets {
         spent
     }
 
+    /// From when this returns every charge is under these quotas. One that is under way may have some of its scopes under
+    /// those of before; each of its buckets says which.
+    pub(super) fn set_quotas(&self, quotas: &Arc<Quotas>) {
+        for shard in &self.shards {
+            shard.lock().quotas = quotas.clone();
+        }
+    }
+
     /// Locks the shard of a scope, to change its bucket together with the file. Not to be held for long.
     pub(super) fn hold(&self, id: ScopeId) -> MutexGuard<'_, Table> {
         let [first, ..] = &self.shards;
@@ -271,15 +296,41 @@ impl Buckets {
     }
 }
 
-/// The buckets of a charge, under the quotas of now, one for each scope. In place: half a kilobyte is not moved about.
-#[inline]
-fn fill<'p>(
-    payers: &'p mut [Payer; MAX_SCOPES],
-    locked: &mut Locked<'_>,
-    (scopes, quotas): (&[Scope<'_>], &Quotas),
+/// The buckets of a charge, under the quotas in force, one for each scope. In place: they are not moved about.
+#[inline(always)]
+fn fill<'p, const N: usize>(
+    payers: &'p mut [Payer; N],
+    locked: &mut Locked<'_, N>,
+    scopes: &[Scope<'_>],
     now_ns: u64,
     loaded: Loaded,
 ) -> Result<&'p [Payer], Attempt> {
+    if !loaded.0.is_empty() {
+        insert(loaded, locked, scopes);
+    }
+    for (scope, payer) in scopes.iter().zip(&mut *payers) {
+        let Some((table, (place, mut bucket))) =
+            locked.table(scope.id).and_then(|table| table.find(scope.id).map(|found| (table, found)))
+        else {
+            return Err(Attempt::Missing(missing(locked, scopes)));
+        };
+        if bucket.version != table.quotas.version {
+            if bucket.version > table.quotas.version {
+                return Err(Attempt::Stale);
+            }
+            carry(table, (place, &mut bucket), scope);
+        }
+        let standing = if bucket.has_standing { table.standing(scope.id) } else { None };
+        let own = standing.and_then(|standing| standing.own.as_ref());
+        let is_suspended = standing.is_some_and(|standing| standing.suspension.is_some());
+        *payer = Payer { place, bucket, quota: table.quotas.of(scope.kind, own, now_ns), is_suspended };
+    }
+    Ok(payers.get(..scopes.len()).unwrap_or(payers))
+}
+
+/// Puts what was read from the file into memory.
+#[cold]
+fn insert<const N: usize>(loaded: Loaded, locked: &mut Locked<'_, N>, scopes: &[Scope<'_>]) {
     for (scope, load) in scopes.iter().zip(loaded.0) {
         let (Some(Load { evictions, found: Some((state, standing)) }), Some(table)) =
             (load, locked.table(scope.id))
@@ -294,34 +345,12 @@ fn fill<'p>(
             }
         }
     }
-    for (scope, payer) in scopes.iter().zip(&mut *payers) {
-        let Some((table, (place, mut bucket))) =
-            locked.table(scope.id).and_then(|table| table.find(scope.id).map(|found| (table, found)))
-        else {
-            return Err(Attempt::Missing(missing(locked, scopes)));
-        };
-        if bucket.version != quotas.version {
-            if bucket.version > quotas.version {
-                return Err(Attempt::Stale);
-            }
-            carry(table, (place, &mut bucket), scope, quotas);
-        }
-        let standing = if bucket.has_standing { table.standing(scope.id) } else { None };
-        let own = standing.and_then(|standing| standing.own.as_ref());
-        *payer = Payer {
-            place,
-            tat_ns: bucket.tat_ns,
-            quota: quotas.of(scope.kind, own, now_ns),
-            is_short: bucket.is_short,
-            is_suspended: standing.is_some_and(|standing| standing.suspension.is_some()),
-        };
-    }
-    Ok(payers.get(..scopes.len()).unwrap_or(payers))
 }
 
-/// Brings a bucket under the quotas of now. What it spent stays spent.
+/// Brings a bucket under the quotas in force. What it spent stays spent.
 #[cold]
-fn carry(table: &mut Table, (place, bucket): (usize, &mut Bucket), scope: &Scope<'_>, quotas: &Quotas) {
+fn carry(table: &mut Table, (place, bucket): (usize, &mut Bucket), scope: &Scope<'_>) {
+    let quotas = table.quotas.clone();
     let own = table.standing(scope.id).and_then(|standing| standing.own);
     let carry = |moment_ns: u64| quotas.carry(scope, own.as_ref(), moment_ns, bucket.version);
     (bucket.tat_ns, bucket.durable_ns, bucket.wanted_ns) =
@@ -332,7 +361,7 @@ fn carry(table: &mut Table, (place, bucket): (usize, &mut Bucket), scope: &Scope
 
 /// Which buckets are not in memory, and what to compare when they were read.
 #[cold]
-fn missing(locked: &mut Locked<'_>, scopes: &[Scope<'_>]) -> Loaded {
+fn missing<const N: usize>(locked: &mut Locked<'_, N>, scopes: &[Scope<'_>]) -> Loaded {
     let load = |scope: &Scope<'_>| {
         let table = locked.table(scope.id).filter(|table| table.find(scope.id).is_none())?;
         Some(Load { evictions: table.evictions(scope.id), found: None })
@@ -341,8 +370,9 @@ fn missing(locked: &mut Locked<'_>, scopes: &[Scope<'_>]) -> Loaded {
 }
 
 /// The largest prefix that every scope can pay, what is left after it, and how long the rest takes.
+#[inline(always)]
 fn decide(payers: &[Payer], now: u64, want: Want) -> Grant {
-    let buckets = || payers.iter().filter_map(|payer| Some((payer.tat_ns, payer.quota?)));
+    let buckets = || payers.iter().filter_map(|payer| Some((payer.tat_ns(), payer.quota?)));
     let available = |(tat, quota): (u64, Quota)| quota::available(tat, now, quota);
     let affordable = buckets().map(available).min().unwrap_or(0);
     let granted = if affordable < want.least { 0 } else { affordable.min(want.most) };

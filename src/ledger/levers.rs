@@ -76,7 +76,7 @@ impl RedbLedger {
         let done = self.commit(|txn, state| {
             let table = self.buckets.hold(scope.id);
             // A policy that was committed and is not seen yet is no matter: the row says which one it was computed under.
-            let quotas = self.quotas.load_full();
+            let quotas = table.quotas.clone();
             let in_memory = table.find(scope.id).map(|(_, bucket)| bucket);
             let standing = match in_memory {
                 Some(_) => table.standing(scope.id).cloned().unwrap_or_default(),
@@ -159,8 +159,9 @@ impl RedbLedger {
             policy_rows::write(&self.db, txn, next.eras().iter().rev().take(2))?;
             Ok(next)
         })?;
-        let version = next.version;
-        self.quotas.store(Arc::new(next));
+        let (version, next) = (next.version, Arc::new(next));
+        self.buckets.set_quotas(&next);
+        self.quotas.store(next);
         Ok(version)
     }
 
@@ -169,11 +170,10 @@ impl RedbLedger {
         let now_ns = self.time.ledger_ns();
         let mut loaded = Loaded::default();
         loop {
-            let quotas = self.quotas.load();
-            match self.buckets.look(scopes, &quotas, now_ns, std::mem::take(&mut loaded)) {
+            match self.buckets.look(scopes, now_ns, std::mem::take(&mut loaded)) {
                 Ok(found) => {
                     let budget = |(payer, standing): (super::buckets::Payer, Standing)| {
-                        scope_budget(payer.quota, payer.tat_ns, now_ns, standing)
+                        scope_budget(payer.quota, payer.tat_ns(), now_ns, standing)
                     };
                     return Ok(found.into_iter().map(budget).collect());
                 }

@@ -59,7 +59,7 @@ pub(crate) struct RedbLedger {
     committer: Mutex<Committer>,
     /// The first failed commit. From then on nothing is revealed.
     poison: OnceLock<String>,
-    /// Replaced as a whole, by whoever holds `changing`.
+    /// Replaced as a whole, by whoever holds `changing`; the buckets have them too.
     pub(super) quotas: ArcSwap<Quotas>,
     /// One change of the policy at a time. Locked before the committer.
     pub(super) changing: Mutex<()>,
@@ -110,17 +110,18 @@ impl RedbLedger {
             db.read(|txn| Ok((state::read(&db, txn)?, policy_rows::read(&db, txn)?, standing::count(&db, txn)?)))?;
         let time = LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump);
         let known = Arc::new(Known::default());
+        let quotas = Arc::new(Quotas::new(state.policy_version, state.policy.clone(), eras));
         Ok(Self {
             activity: Activity::open(&db, options.activity, &time, options.background)?,
             time,
             poison: OnceLock::new(),
-            quotas: ArcSwap::from_pointee(Quotas::new(state.policy_version, state.policy.clone(), eras)),
             changing: Mutex::new(()),
             standings: AtomicU64::new(standings),
             commits: AtomicU64::new(state.commits),
             index_version: AtomicU64::new(state.index_version),
             committer: Mutex::new(Committer { state, is_at_it: false }),
-            buckets: Buckets::new(options.active_buckets, options.max_lease),
+            buckets: Buckets::new(options.active_buckets, options.max_lease, &quotas),
+            quotas: ArcSwap::new(quotas),
             memory: Memory::open(
                 &db,
                 known.clone(),
@@ -352,7 +353,7 @@ impl RedbLedger {
         let want = want.into();
         let mut loaded = Loaded::default();
         let (grant, advances) = loop {
-            match self.buckets.charge(scopes, &self.quotas.load(), now_ns, want, std::mem::take(&mut loaded)) {
+            match self.buckets.charge(scopes, now_ns, want, std::mem::take(&mut loaded)) {
                 Attempt::Decided(grant, advances) => break (grant, advances),
                 Attempt::Missing(missing) => loaded = self.load(scopes, missing)?,
                 Attempt::Stale => {}

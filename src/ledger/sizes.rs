@@ -30,7 +30,7 @@ impl RedbLedger {
             let mut loaded = Loaded::default();
             loop {
                 let scope = std::slice::from_ref(scope);
-                match self.buckets.charge(scope, &self.quotas.load(), now_ns, count, std::mem::take(&mut loaded)) {
+                match self.buckets.charge(scope, now_ns, count, std::mem::take(&mut loaded)) {
                     Attempt::Missing(missing) => loaded = self.load(scope, missing)?,
                     Attempt::Stale => {}
                     Attempt::Suspended(_) => break,

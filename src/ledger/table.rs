@@ -1,8 +1,10 @@
 //! One shard of the buckets in memory: open addressing in one allocation, and a clock hand that evicts.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::bucket_rows::BucketState;
+use super::quotas::Quotas;
 use super::standing::Standing;
 use super::{Scope, ScopeId};
 use crate::disk::{LINE, Lines};
@@ -21,7 +23,7 @@ const SHORT: u8 = 4;
 const STANDING: u8 = 8;
 
 /// A bucket in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Bucket {
     pub(super) id: ScopeId,
     /// What was spent.
@@ -105,11 +107,13 @@ pub(super) struct Table {
     evictions: [u32; COUNTERS],
     /// Of buckets that have one: few.
     standings: HashMap<ScopeId, Standing>,
+    /// The quotas in force, here too: whoever charges holds the lock of this table and needs no other for them.
+    pub(super) quotas: Arc<Quotas>,
 }
 
 impl Table {
     /// A table of at most about `capacity` buckets.
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize, quotas: Arc<Quotas>) -> Self {
         Self {
             slots: Lines::zeroed(0),
             used: 0,
@@ -117,6 +121,7 @@ impl Table {
             hand: 0,
             evictions: [0; COUNTERS],
             standings: HashMap::new(),
+            quotas,
         }
     }
 
@@ -295,9 +300,14 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::words::QuotaPolicy;
 
     fn id(i: u64) -> ScopeId {
         *blake3::hash(&i.to_le_bytes()).as_bytes().first_chunk().unwrap()
+    }
+
+    fn table(capacity: usize) -> Table {
+        Table::new(capacity, Quotas::new(1, QuotaPolicy::strict(), Vec::new()).into())
     }
 
     fn insert(table: &mut Table, id: ScopeId, tat_ns: u64) {
@@ -335,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_table_is_a_map_until_it_is_full_and_then_forgets_what_was_not_asked_for() {
-        let mut table = Table::new(1_000);
+        let mut table = table(1_000);
         for i in 0..1_000 {
             assert!(table.find(id(i)).is_none());
             insert(&mut table, id(i), i);
@@ -367,7 +377,7 @@ mod tests {
 
     #[test]
     fn a_bucket_that_waits_for_a_commit_is_never_forgotten() {
-        let mut table = Table::new(10);
+        let mut table = table(10);
         for i in 0..8 {
             insert(&mut table, id(i), 5);
             wait(&mut table, id(i));

@@ -27,7 +27,7 @@ fn commits_in_the_wrong_order_take_nothing_back() {
         let mut loaded = super::super::buckets::Loaded::default();
         loop {
             use super::super::buckets::Attempt;
-            match ledger.buckets.charge(&scopes, &ledger.quotas.load(), 0, want, std::mem::take(&mut loaded)) {
+            match ledger.buckets.charge(&scopes, 0, want, std::mem::take(&mut loaded)) {
                 Attempt::Missing(missing) => loaded = ledger.load(&scopes, missing).unwrap(),
                 Attempt::Decided(grant, advances) => return (grant.granted, advances),
                 Attempt::Stale | Attempt::Suspended(_) => unreachable!(),
