@@ -89,6 +89,7 @@ impl Inner {
 
         let who = self.ring.caller(caller.id());
         let scopes = self.scopes(caller, who.id);
+        self.ledger.ask_for(&scopes);
         let mut fingerprints = Vec::with_capacity(batch.keys.len());
         self.ring.fingerprints_of(&who, &batch.keys, &mut fingerprints);
         let verdict = self.charge(caller, mode, &scopes, &fingerprints)?;

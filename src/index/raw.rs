@@ -103,9 +103,11 @@ impl Index {
     /// # Errors
     /// As [`Index::lookup`]'s of the ledger.
     pub fn raw_charge(&self, caller: PreparedCaller, keys: &PreparedKeys) -> Result<u64> {
+        let scopes = Self::scope_of(caller);
+        self.inner.ledger.ask_for(&scopes);
         let mut fingerprints = Vec::with_capacity(keys.0.len());
         self.inner.ring.fingerprints_of(&caller.0, &keys.0, &mut fingerprints);
-        Ok(self.inner.ledger.charge(&Self::scope_of(caller), &fingerprints)?.grant.granted)
+        Ok(self.inner.ledger.charge(&scopes, &fingerprints)?.grant.granted)
     }
 
     /// Counts a lookup of so many numbers that were all charged and all missed.

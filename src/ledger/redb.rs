@@ -172,6 +172,11 @@ impl RedbLedger {
         self.index_version.fetch_max(version, Ordering::Relaxed);
     }
 
+    /// Asks the memory for what a charge of these scopes will read, while the caller does something else.
+    pub(crate) fn ask_for(&self, scopes: &[Scope<'_>]) {
+        self.buckets.ask_for(scopes);
+    }
+
     /// Is there a quota for everyone together?
     pub(crate) fn limits_everyone(&self) -> bool {
         self.quotas.load().policy().everyone().is_some()
@@ -439,7 +444,6 @@ fn suspended(scopes: &[Scope<'_>], at: usize) -> Error {
 impl Ledger for RedbLedger {
     fn charge(&self, scopes: &[Scope<'_>], fingerprints: &[u32]) -> Result<Verdict> {
         debug_assert!(scopes.len() <= MAX_SCOPES);
-        self.buckets.ask_for(scopes);
         self.charge_by(scopes, fingerprints, |now_ns, want| self.pay(scopes, now_ns, want))
     }
 

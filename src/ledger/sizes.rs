@@ -46,7 +46,7 @@ impl RedbLedger {
 
     /// Charges without novelty.
     pub(crate) fn pay_now(&self, scopes: &[Scope<'_>], count: u64) -> Result<u64> {
-        self.buckets.ask_for(scopes);
+        self.ask_for(scopes);
         Ok(self.pay(scopes, self.time.ledger_ns(), count)?.granted)
     }
 
