@@ -10,12 +10,24 @@ use crate::words::{Error, Result};
 #[derive(Debug)]
 pub(crate) enum DirLock {
     Real {
-        _file: fs::File,
+        _lock: FileLock,
     },
     #[cfg(feature = "internals")]
     Sim {
         _lock: super::sim::SimLock,
     },
+}
+
+/// The lock of an open file.
+#[derive(Debug)]
+pub(crate) struct FileLock(fs::File);
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // To close the file is not enough: a process that another thread is just starting has a copy of the handle until it
+        // runs its own program, and the lock would stay for as long.
+        let _ = self.0.unlock();
+    }
 }
 
 impl DirLock {
@@ -40,7 +52,7 @@ impl DirLock {
             .open(&path)
             .map_err(Error::io("open", &path))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self::Real { _file: file }),
+            Ok(()) => Ok(Self::Real { _lock: FileLock(file) }),
             Err(TryLockError::WouldBlock) => Err(Error::InUse { dir: dir.to_owned() }),
             Err(TryLockError::Error(source)) => Err(Error::Io { action: "lock", path, source }),
         }
@@ -59,12 +71,32 @@ impl DirLock {
     fn share_real(dir: &Path) -> Result<Option<Self>> {
         let Ok(file) = fs::File::open(dir.join("LOCK")) else { return Ok(None) };
         match file.try_lock_shared() {
-            Ok(()) => Ok(Some(Self::Real { _file: file })),
+            Ok(()) => Ok(Some(Self::Real { _lock: FileLock(file) })),
             Err(TryLockError::WouldBlock) => Err(Error::InUse { dir: dir.to_owned() }),
             Err(TryLockError::Error(error)) => {
                 tracing::debug!(%error, "a directory is read without a lock");
                 Ok(None)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_holder_although_a_child_has_its_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        let acquire = || DirLock::acquire(&Disk::Real, dir.path());
+        let lock = acquire().unwrap();
+        assert!(matches!(acquire(), Err(Error::InUse { .. })));
+        #[allow(irrefutable_let_patterns, reason = "there are simulated locks with a feature")]
+        let DirLock::Real { _lock: FileLock(file) } = &lock else { unreachable!() };
+        // What a fork has of it.
+        let copy = file.try_clone().unwrap();
+        drop(lock);
+        drop(acquire().unwrap());
+        drop(copy);
     }
 }

@@ -170,16 +170,16 @@ impl Buckets {
         // What a charge has of each scope lies in an array. One of the right length, known when this is compiled, becomes
         // registers for one scope, and is never half a kilobyte of nothing for few.
         if let Ok(one) = <&[Scope<'_>; 1]>::try_from(scopes) {
-            return self.charge_few::<1>(one, now_ns, want, loaded);
+            return self.charge_up_to::<1>(one, now_ns, want, loaded);
         }
         if scopes.len() <= 4 {
-            return self.charge_few::<4>(scopes, now_ns, want, loaded);
+            return self.charge_up_to::<4>(scopes, now_ns, want, loaded);
         }
-        self.charge_few::<MAX_SCOPES>(scopes, now_ns, want, loaded)
+        self.charge_up_to::<MAX_SCOPES>(scopes, now_ns, want, loaded)
     }
 
     #[inline(always)]
-    fn charge_few<const N: usize>(
+    fn charge_up_to<const N: usize>(
         &self,
         scopes: &[Scope<'_>],
         now_ns: u64,
