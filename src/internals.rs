@@ -29,6 +29,14 @@ pub use crate::words::prf::Prf;
 const FOOTER_LEN: usize = 24;
 /// Bytes of the header that its checksum, which follows them, covers.
 const HEADER_SUMMED: usize = 160;
+/// redb on `index.redb` or `ledger.redb`, for who reads or writes rows as nothing in this crate does. Nobody else may have it open.
+///
+/// # Errors
+/// No database of this crate, or redb's own.
+pub fn open_database(path: &Path) -> Result<redb::Database, Error> {
+    crate::database::open_redb(path)
+}
+
 /// What a segment is built from, besides its listings.
 #[derive(Debug, Clone, Copy)]
 pub struct SegmentSpec {

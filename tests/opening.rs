@@ -1,5 +1,5 @@
-//! What an open reads: after a crash no more than after a close, whether the databases are checked or not, so that no repair comes
-//! on top of the check, and none is needed without it.
+//! What an open reads: after a crash no more than after a close, whether the databases are walked over or not, so that no repair
+//! comes on top; and without the walk, which is the default, no more of large files than of small ones.
 //!
 //! `UNLISTED_OPENING_CALLERS=50000 cargo test --release --all-features --test opening measured -- --nocapture` measures opens
 //! of a ledger of so many callers.
@@ -22,7 +22,7 @@ const DIR: &str = "/index";
 /// Numbers that each caller paid for.
 const BOOK: u64 = 200;
 /// Reads that a crash may add: pages that a torn transaction wrote, and the same again to see that they do not count.
-const SLACK: u64 = 16;
+const SLACK: usize = 16;
 
 fn caller(i: u64) -> Caller {
     Caller::new(format!("caller {i}"))
@@ -49,10 +49,10 @@ fn options(disk: &SimDisk, clock: &Arc<ManualClock>, is_checked: bool) -> Option
 }
 
 /// Reads of an open of what a power loss leaves.
-fn reads(disk: &SimDisk, seed: u64, clock: &Arc<ManualClock>, is_checked: bool) -> u64 {
+fn reads(disk: &SimDisk, seed: u64, clock: &Arc<ManualClock>, is_checked: bool) -> usize {
     let left = disk.crash(seed);
     let index = Index::open(DIR, options(&left, clock, is_checked)).unwrap();
-    let reads = left.reads();
+    let reads = left.reads() as usize;
     let again = index.lookup(&caller(0), Purpose::Search, &[number(3)]).unwrap();
     assert_eq!((again.charged(), again.matches().count()), (0, 1), "what was paid for stays paid for");
     index.verify(|_, _| ()).unwrap();
@@ -76,6 +76,32 @@ fn after_a_crash_an_open_reads_no_more_than_after_a_close() {
             assert!(after <= closed + SLACK, "checked: {is_checked}; after a crash {after} reads, else {closed}");
         }
     }
+}
+
+/// Pages of both databases that were read since it is noted.
+fn pages_read(disk: &SimDisk) -> usize {
+    ["ledger.redb", "index.redb"].map(|name| disk.pages_read(Path::new(DIR).join(name)).len()).iter().sum()
+}
+
+/// The default: an open walks over no whole file, whatever ended before it.
+#[test]
+fn an_open_after_a_crash_reads_as_much_of_large_files_as_of_small_ones() {
+    let [small, large] = [200, 4_000].map(|callers| {
+        let (disk, clock) = (SimDisk::new(callers), common::clock());
+        let index = Index::open(DIR, common::options(&clock).disk(&disk)).unwrap();
+        fill(&index, &clock, callers);
+        let left = disk.crash(callers);
+        drop(index);
+        left.note_reads();
+        let index = Index::open(DIR, common::options(&clock).disk(&left)).unwrap();
+        let opened = pages_read(&left);
+        index.verify(|_, _| ()).unwrap();
+        let all = pages_read(&left);
+        println!("{callers} callers: an open read {opened} of {all} pages of both databases");
+        (opened, all)
+    });
+    assert!(large.1 > 6 * small.1, "verify reads every page that a tree has: {} and {}", small.1, large.1);
+    assert!(large.0 <= small.0 + SLACK, "an open reads {} and {} pages", small.0, large.0);
 }
 
 /// Copies what a killed process would leave.

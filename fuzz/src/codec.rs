@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use redb::{Database, TableDefinition};
+use redb::TableDefinition;
+use unlisted::internals::open_database;
 use unlisted::{AccountId, Caller, Index, OptIns, Options, Origin, PhoneHash, Purpose, Quota, QuotaPolicy};
 
 use super::input::Input;
@@ -117,7 +118,7 @@ fn write_change(txn: &redb::WriteTransaction, input: &mut Input<'_>) -> Result<(
 fn write_row(dir: &Path, input: &mut Input<'_>) -> Result<(), redb::Error> {
     let table = input.u8();
     let file = if matches!(table % 5, 3 | 4) { "ledger.redb" } else { "index.redb" };
-    let database = Database::builder().set_cache_size(1 << 20).open(dir.join(file))?;
+    let database = open_database(&dir.join(file)).expect("the file is whole");
     let txn = database.begin_write()?;
     match table % 5 {
         0 => write_change(&txn, input)?,

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use redb::{
-    Database, Key, MultimapTableHandle, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
+    Key, MultimapTableHandle, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
     TableHandle, Value,
 };
 
-use super::{Contained, Db, contained};
+use super::{Contained, Db, Opened, contained, database_error};
 use crate::words::{Error, Result};
 
 /// Rows of one transaction of a copy. It bounds the memory, and how often the device is waited for.
@@ -19,7 +19,7 @@ pub(crate) struct Snapshot {
     txn: Contained<ReadTransaction>,
     path: PathBuf,
     /// Another may have taken its place meanwhile. Dropped after the transaction.
-    _database: Arc<Contained<Database>>,
+    opened: Arc<Opened>,
 }
 
 /// What becomes of a row in a copy.
@@ -32,11 +32,11 @@ pub(crate) enum Kept {
 impl Db {
     /// What the last transaction left.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
-        let database = self.database.load_full();
+        let opened = self.opened.load_full();
         let txn = contained("begin to read", &self.path, || {
-            database.get()?.begin_read().map_err(self.error("begin to read"))
+            opened.get()?.begin_read().map_err(self.error("begin to read"))
         })?;
-        Ok(Snapshot { txn: Contained::new(txn, &self.path), path: self.path.clone(), _database: database })
+        Ok(Snapshot { txn: Contained::new(txn, &self.path), path: self.path.clone(), opened })
     }
 }
 
@@ -44,10 +44,9 @@ impl Snapshot {
     /// Refuses a database with a table that a copy would leave out.
     pub(crate) fn expect_tables(&self, known: &[&str]) -> Result<()> {
         let txn = self.txn.get()?;
-        let error = |action| Error::database::<redb::StorageError>(action, &self.path);
         contained("list the tables", &self.path, || {
-            let plain = txn.list_tables().map_err(error("list the tables"))?.map(|table| table.name().to_owned());
-            let multimap = txn.list_multimap_tables().map_err(error("list the tables"))?;
+            let plain = txn.list_tables().map_err(self.error("list the tables"))?.map(|table| table.name().to_owned());
+            let multimap = txn.list_multimap_tables().map_err(self.error("list the tables"))?;
             let multimap = multimap.map(|table| table.name().to_owned());
             match plain.chain(multimap).find(|name| !known.contains(&name.as_str())) {
                 Some(table) => Err(Error::UnknownTable { path: self.path.clone(), table }),
@@ -71,10 +70,10 @@ impl Snapshot {
         K: Key + 'static,
         V: Value + 'static,
     {
-        let read = || Error::database::<redb::StorageError>("copy a table", &self.path);
+        let read = || self.error("copy a table");
         let source = match txn.open_table(table) {
             Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-            other => other.map_err(Error::database("open a table", &self.path))?,
+            other => other.map_err(self.error("open a table"))?,
         };
         let mut rows = source.range::<K::SelfType<'_>>(..).map_err(read())?;
         loop {
@@ -118,10 +117,10 @@ impl Snapshot {
     where
         K: Key + for<'a> Value<SelfType<'a> = K> + 'static,
     {
-        let read = || Error::database::<redb::StorageError>("copy a table", &self.path);
+        let read = || self.error("copy a table");
         let source = match txn.open_table(table) {
             Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-            other => other.map_err(Error::database("open a table", &self.path))?,
+            other => other.map_err(self.error("open a table"))?,
         };
         let mut rows = source.range::<K>(..).map_err(read())?;
         loop {
@@ -147,6 +146,10 @@ impl Snapshot {
         }
     }
 
+    fn error<E: Into<redb::Error>>(&self, action: &'static str) -> impl FnOnce(E) -> Error + use<E> {
+        database_error(action, &self.path, self.opened.pages.as_ref())
+    }
+
     /// Runs `work` on it.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Result<T>) -> Result<T> {
         let txn = self.txn.get()?;
@@ -164,7 +167,7 @@ mod tests {
 
     const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
     const NONE: TableDefinition<'_, u64, u64> = TableDefinition::new("none");
-    const OPTIONS: DbOptions = DbOptions { disk: Disk::Real, cache_bytes: 4 << 20, check: true };
+    const OPTIONS: DbOptions = DbOptions { disk: Disk::Real, cache_bytes: 4 << 20, check: false };
 
     fn put(db: &Db, rows: std::ops::Range<u64>) {
         let done = db.write(|txn| {

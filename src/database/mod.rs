@@ -1,22 +1,25 @@
 //! Layer 2: redb as this crate uses it. Opening, one shape of transaction, and the codec of rows.
 
-#[cfg(feature = "internals")]
-mod backend;
 mod codec;
 mod contain;
 mod copy;
+mod paged;
+mod plain;
 mod rewrite;
+mod sums;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
-use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
 
 use self::contain::{Contained, contained};
-use crate::disk::Disk;
-use crate::words::{Error, Result};
+use self::paged::Paged;
+use self::plain::PlainFile;
+use crate::disk::{Disk, File};
+use crate::words::{Damage, Error, Result};
 
 #[cfg(feature = "internals")]
 pub(crate) use codec::{Reread, reread};
@@ -24,8 +27,8 @@ pub(crate) use codec::{decode, encode};
 pub(crate) use copy::{Kept, Snapshot};
 pub(crate) use rewrite::Rewritten;
 
-/// The first bytes of every redb file.
-const REDB_MAGIC: &[u8; 9] = b"redb\x1a\x0a\xa9\x0d\x0a";
+/// How every redb file begins. One that is not within [`Paged`] is of an earlier version.
+const REDB_MAGIC: &[u8; 8] = b"redb\x1a\x0a\xa9\x0d";
 
 /// How a redb file is opened.
 #[derive(Debug, Clone)]
@@ -34,16 +37,29 @@ pub(crate) struct DbOptions {
     pub(crate) disk: Disk,
     /// Memory for its pages.
     pub(crate) cache_bytes: usize,
-    /// Whether every page is checked at open. redb trusts the pages of a file that was closed well, and may panic
-    /// on one that was damaged since.
+    /// Whether the trees are walked at open too, against somebody who computes checksums.
     pub(crate) check: bool,
+}
+
+/// redb with the file that it has.
+#[derive(Debug)]
+struct Opened {
+    database: Contained<Database>,
+    /// `None` if an earlier version wrote the file.
+    pages: Option<Paged>,
+}
+
+impl Opened {
+    fn get(&self) -> Result<&Database> {
+        self.database.get()
+    }
 }
 
 /// A redb file and its path, which every error names.
 #[derive(Debug)]
 pub(crate) struct Db {
     /// Replaced as a whole when the file is written anew.
-    database: ArcSwap<Contained<Database>>,
+    opened: ArcSwap<Opened>,
     path: PathBuf,
     options: DbOptions,
     /// Who writes shares it; who replaces the file has it alone.
@@ -51,51 +67,43 @@ pub(crate) struct Db {
 }
 
 impl Db {
-    /// Creates the file, or opens an empty one.
+    /// Creates the file, or begins in an empty one.
     pub(crate) fn create(path: &Path, options: &DbOptions) -> Result<Self> {
+        let action = "create the database";
+        let file = options.disk.open_or_create(path)?;
         let mut builder = Database::builder();
         builder.set_cache_size(options.cache_bytes);
-        let action = "create the database";
-        let database = contained(action, path, || {
-            let created = match &options.disk {
-                Disk::Real => builder.create(path),
-                #[cfg(feature = "internals")]
-                Disk::Sim(disk) => on_sim(&builder, disk.open_or_create(path)),
-            };
-            created.map_err(Error::database(action, path))
-        })?;
-        Ok(Self::of(database, path, options))
-    }
-
-    fn of(database: Database, path: &Path, options: &DbOptions) -> Self {
-        Self {
-            database: ArcSwap::from_pointee(Contained::new(database, path)),
-            path: path.to_owned(),
-            options: options.clone(),
-            replacing: RwLock::new(()),
-        }
+        start_paged(action, &builder, path, file).map(|opened| Self::of(opened, path, options))
     }
 
     /// Opens an existing file; `what` names it where it turns out to be something else.
     pub(crate) fn open(path: &Path, options: &DbOptions, what: &'static str) -> Result<Self> {
-        let mut magic = [0; REDB_MAGIC.len()];
-        let mut file = options.disk.open(path)?;
-        if file.read_exact(&mut magic).is_err() || magic != *REDB_MAGIC {
-            return Err(Error::ForeignFormat { path: path.to_owned(), expected: what });
-        }
-        drop(file);
-        let mut builder = Database::builder();
-        builder.set_cache_size(options.cache_bytes).set_check_integrity_on_open(options.check);
         let action = "open the database";
-        let database = contained(action, path, || {
-            let opened = match &options.disk {
-                Disk::Real => builder.open(path),
-                #[cfg(feature = "internals")]
-                Disk::Sim(disk) => on_sim(&builder, disk.open_file(path)),
-            };
-            opened.map_err(Error::database(action, path))
-        })?;
-        Ok(Self::of(database, path, options))
+        let file = options.disk.open_to_write(path)?;
+        let mut magic = [0; REDB_MAGIC.len()];
+        let is_whole = (&file).read_exact(&mut magic).is_ok();
+        let mut builder = Database::builder();
+        builder.set_cache_size(options.cache_bytes);
+        let opened = if is_whole && magic == sums::MAGIC {
+            builder.set_check_integrity_on_open(options.check);
+            start_paged(action, &builder, path, file)?
+        } else if is_whole && magic == *REDB_MAGIC {
+            // Pages that nothing checks when they are read are checked here.
+            builder.set_check_integrity_on_open(true);
+            start_plain(action, &builder, path, file)?
+        } else {
+            return Err(Error::ForeignFormat { path: path.to_owned(), expected: what });
+        };
+        Ok(Self::of(opened, path, options))
+    }
+
+    fn of(opened: Opened, path: &Path, options: &DbOptions) -> Self {
+        Self {
+            opened: ArcSwap::from_pointee(opened),
+            path: path.to_owned(),
+            options: options.clone(),
+            replacing: RwLock::new(()),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -104,7 +112,7 @@ impl Db {
 
     /// Runs `work` on a snapshot.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Result<T>) -> Result<T> {
-        let database = self.database.load();
+        let database = self.opened.load();
         let database = database.get()?;
         contained("read", &self.path, || {
             let txn = database.begin_read().map_err(self.error("begin to read"))?;
@@ -118,7 +126,7 @@ impl Db {
     /// and lets an open after a crash go without a walk over the whole file.
     pub(crate) fn write<T>(&self, work: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
         let _shared = self.replacing.read();
-        let database = self.database.load();
+        let database = self.opened.load();
         let database = database.get()?;
         contained("write", &self.path, || {
             let mut txn = database.begin_write().map_err(self.error("begin to write"))?;
@@ -129,10 +137,71 @@ impl Db {
         })
     }
 
+    /// Reads every page of every table, and every page that was read or written before, from the file. Returns how many were
+    /// right: none if an earlier version wrote the file, which was walked when it was opened.
+    pub(crate) fn verify(&self) -> Result<u64> {
+        let opened = self.opened.load_full();
+        self.read(|txn| {
+            for table in txn.list_tables().map_err(self.error("list the tables"))? {
+                let table = txn.open_untyped_table(table).map_err(self.error("open a table"))?;
+                // It looks at every page of the tree.
+                table.stats().map_err(self.error("read a table"))?;
+            }
+            Ok(())
+        })?;
+        let Some(pages) = &opened.pages else { return Ok(0) };
+        pages.verify().map_err(|source| match pages.damage() {
+            Some(damage) => damaged(&self.path, damage),
+            None => Error::io("read", &self.path)(source),
+        })
+    }
+
     /// A closure for `map_err` on an operation on this file.
     pub(crate) fn error<E: Into<redb::Error>>(&self, action: &'static str) -> impl FnOnce(E) -> Error + use<E> {
-        Error::database(action, &self.path)
+        database_error(action, &self.path, self.opened.load().pages.as_ref())
     }
+}
+
+fn start_paged(action: &'static str, builder: &redb::Builder, path: &Path, file: File) -> Result<Opened> {
+    let pages = Paged::new(file).map_err(Error::io(action, path))?;
+    let backend = pages.clone();
+    let database = contained(action, path, || {
+        builder.create_with_backend(backend).map_err(database_error(action, path, Some(&pages)))
+    })?;
+    Ok(Opened { database: Contained::new(database, path), pages: Some(pages) })
+}
+
+/// Of a file that an earlier version wrote. It has no checksums until it is written anew.
+fn start_plain(action: &'static str, builder: &redb::Builder, path: &Path, file: File) -> Result<Opened> {
+    let database = contained(action, path, || {
+        builder.create_with_backend(PlainFile(file)).map_err(Error::database(action, path))
+    })?;
+    Ok(Opened { database: Contained::new(database, path), pages: None })
+}
+
+/// redb itself, on a file of this crate that nobody else has open.
+#[cfg(feature = "internals")]
+pub(crate) fn open_redb(path: &Path) -> Result<Database> {
+    let action = "open the database";
+    let pages = Paged::new(Disk::Real.open_to_write(path)?).map_err(Error::io(action, path))?;
+    Database::builder().set_cache_size(1 << 20).create_with_backend(pages).map_err(Error::database(action, path))
+}
+
+/// The error of an operation on a file. Once a page was found damaged, this is what every later one fails of.
+fn database_error<E: Into<redb::Error>>(
+    action: &'static str,
+    path: &Path,
+    pages: Option<&Paged>,
+) -> impl FnOnce(E) -> Error + use<E> {
+    let (path, pages) = (path.to_owned(), pages.cloned());
+    move |source| match pages.and_then(|pages| pages.damage()) {
+        Some(damage) => damaged(&path, damage),
+        None => Error::database(action, &path)(source),
+    }
+}
+
+fn damaged(path: &Path, (offset, what): (u64, Damage)) -> Error {
+    Error::Damaged { path: path.to_owned(), offset, what }
 }
 
 /// Counters are below this, which no writer reaches, so that counting on from one never overflows.
@@ -147,16 +216,6 @@ pub(crate) fn check_counters(counters: &[u64], table: &'static str, db: &Db) -> 
     Err(Error::DamagedRow { path: db.path().to_owned(), table, reason })
 }
 
-/// A redb file that is there, or an empty one, on the simulated disk.
-#[cfg(feature = "internals")]
-fn on_sim(
-    builder: &redb::Builder,
-    file: std::io::Result<crate::disk::sim::SimFile>,
-) -> Result<Database, redb::DatabaseError> {
-    let file = file.map_err(redb::StorageError::Io)?;
-    builder.create_with_backend(backend::SimBackend(file))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,7 +224,7 @@ mod tests {
     fn foreign_files_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        let options = &DbOptions { disk: Disk::Real, cache_bytes: 1 << 20, check: true };
+        let options = &DbOptions { disk: Disk::Real, cache_bytes: 1 << 20, check: false };
         for bytes in [&b""[..], b"red", b"SQLite format 3\0 and so on"] {
             std::fs::write(&path, bytes).unwrap();
             assert!(matches!(Db::open(&path, options, "a ledger"), Err(Error::ForeignFormat { .. })));

@@ -43,7 +43,7 @@ impl Rewritten<'_> {
         let Some(copy) = self.copy.take() else { return Ok(()) };
         self.of.options.disk.rename(&self.temporary, &self.of.path)?;
         // Who reads the old one keeps it; its file has no name any more.
-        self.of.database.store(copy.database.load_full());
+        self.of.opened.store(copy.opened.load_full());
         Ok(())
     }
 }
@@ -66,7 +66,7 @@ mod tests {
     use crate::words::Error;
 
     const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
-    const OPTIONS: DbOptions = DbOptions { disk: Disk::Real, cache_bytes: 4 << 20, check: true };
+    const OPTIONS: DbOptions = DbOptions { disk: Disk::Real, cache_bytes: 4 << 20, check: false };
 
     fn put(db: &Db, row: u64, bytes: &[u8]) {
         let done = db.write(|txn| {

@@ -50,6 +50,19 @@ impl Disk {
         created.map_err(Error::io("create", path))
     }
 
+    /// Opens a file to read it and to write to it, and makes an empty one if there is none.
+    pub(crate) fn open_or_create(&self, path: &Path) -> Result<File> {
+        let opened = match self {
+            Self::Real => {
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create(true).truncate(false).open(path).map(File::Real)
+            }
+            #[cfg(feature = "internals")]
+            Self::Sim(disk) => disk.open_or_create(path).map(File::Sim),
+        };
+        opened.map_err(Error::io("create", path))
+    }
+
     /// As [`Disk::create`], to write and read past the page cache where that is possible.
     pub(super) fn create_direct(&self, path: &Path) -> Result<File> {
         let created = match self {
@@ -104,6 +117,24 @@ impl File {
         }
     }
 
+    /// Fills `to` with what is at `offset`, whatever the place of the next read.
+    pub(crate) fn read_exact_at(&self, offset: u64, to: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::Real(file) => at_place::read(file, offset, to),
+            #[cfg(feature = "internals")]
+            Self::Sim(file) => file.read_exact_at(offset, to),
+        }
+    }
+
+    /// Writes all of `bytes` at `offset`, whatever the place of the next write.
+    pub(crate) fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Real(file) => at_place::write(file, offset, bytes),
+            #[cfg(feature = "internals")]
+            Self::Sim(file) => file.write_all_at(offset, bytes),
+        }
+    }
+
     /// Makes the bytes of the file durable, and everything that is known about it. Its name is not.
     pub(crate) fn sync_all(&self) -> io::Result<()> {
         match self {
@@ -120,6 +151,43 @@ impl File {
             #[cfg(feature = "internals")]
             Self::Sim(file) => file.sync(),
         }
+    }
+}
+
+/// Reads and writes that leave the place in the file alone.
+#[cfg(unix)]
+mod at_place {
+    use std::fs::File;
+    use std::io::Result;
+    use std::os::unix::fs::FileExt;
+
+    pub(super) fn read(file: &File, offset: u64, to: &mut [u8]) -> Result<()> {
+        file.read_exact_at(to, offset)
+    }
+
+    pub(super) fn write(file: &File, offset: u64, bytes: &[u8]) -> Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+}
+
+/// As on Unix, one at a time: what has no such calls moves the place.
+#[cfg(not(unix))]
+mod at_place {
+    use std::fs::File;
+    use std::io::{Read, Result, Seek, SeekFrom, Write};
+
+    static TURN: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
+    pub(super) fn read(mut file: &File, offset: u64, to: &mut [u8]) -> Result<()> {
+        let _turn = TURN.lock();
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(to)
+    }
+
+    pub(super) fn write(mut file: &File, offset: u64, bytes: &[u8]) -> Result<()> {
+        let _turn = TURN.lock();
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(bytes)
     }
 }
 

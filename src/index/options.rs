@@ -101,7 +101,7 @@ impl Options {
             novelty_bytes: 256 << 20,
             activity_scopes: 1 << 16,
             activity_retention: Duration::from_secs(30 * 86_400),
-            check_databases: true,
+            check_databases: false,
             memory: Memory::Mapped,
             segment_memory_bytes: None,
             import_memory_bytes: 5 << 29,
@@ -240,9 +240,9 @@ impl Options {
         self
     }
 
-    /// Whether an open checks every page of `index.redb` and `ledger.redb`: it does by default. Without it, an open
-    /// reads only what it needs, and a database file that was damaged while it was closed may panic when used.
-    /// The check reads both files once; segments are checked page by page as they are touched, in any case.
+    /// Whether an open walks over all of `index.redb` and `ledger.redb`: it does not by default. Every page has a checksum that is
+    /// checked when the page is read, as those of segments are, so what a disk may do to a file is found without it. The
+    /// walk is for files of which somebody who computes checksums may have replaced pages.
     #[must_use]
     pub const fn check_databases(mut self, on: bool) -> Self {
         self.check_databases = on;

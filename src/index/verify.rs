@@ -30,6 +30,8 @@ pub struct VerifyReport {
     pub delta: usize,
     /// Rows of the disclosure log whose frames and pages are whole.
     pub disclosures: u64,
+    /// Pages of `index.redb` and `ledger.redb` whose checksums are right.
+    pub pages: u64,
 }
 
 /// How much is looked at.
@@ -44,7 +46,7 @@ pub enum VerifyDepth {
 
 impl Index {
     /// Reads every page of every segment, looks every stored listing up in its own table and filter, and
-    /// compares the delta with memory. Reads every row of the disclosure log. `progress` hears of segments done and segments there are.
+    /// compares the delta with memory. Reads every page of both databases and every row of the disclosure log. `progress` hears of segments done and segments there are.
     ///
     /// # Errors
     /// The first flaw, with file and offset.
@@ -96,6 +98,7 @@ impl Inner {
         report.delta = rows.len();
         drop(overlay);
         report.disclosures = self.disclosures.verify()?;
+        report.pages = self.store.verify()? + self.ledger.verify()?;
         Ok(report)
     }
 

@@ -139,6 +139,11 @@ impl RedbLedger {
         self.committer.lock().state.clone()
     }
 
+    /// Reads every page of the file; returns how many were right.
+    pub(crate) fn verify(&self) -> Result<u64> {
+        self.db.verify()
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.db.path()
     }

@@ -176,6 +176,11 @@ impl Store {
         self.db.snapshot()
     }
 
+    /// Reads every page of the file; returns how many were right.
+    pub(crate) fn verify(&self) -> Result<u64> {
+        self.db.verify()
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.db.path()
     }

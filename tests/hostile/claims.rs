@@ -5,7 +5,8 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+use unlisted::internals::open_database;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::FILES;
@@ -176,7 +177,7 @@ fn change_rows(path: &PathBuf, table: &Table, change: &dyn Fn(&[u8]) -> Option<V
         }
         !changed.is_empty()
     }
-    let database = Database::open(path).unwrap();
+    let database = open_database(path).unwrap();
     let txn = (database.begin_read().unwrap(), database.begin_write().unwrap());
     let changed = match table {
         Table::Text(table) => all(&txn, *table, change),

@@ -44,7 +44,11 @@ fn serialised(reply: &Reply) -> String {
 /// Every row of the ledger, read with redb alone, after the index is closed.
 fn ledger_rows(dir: &Path) -> Vec<(String, Vec<u8>, Vec<u8>)> {
     use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
-    let database = redb::Database::open(dir.join("ledger.redb")).unwrap();
+    // The pages without those that have their checksums are a file of redb's.
+    let (file, plain) = (std::fs::read(dir.join("ledger.redb")).unwrap(), dir.join("plain.redb"));
+    let pages = file.chunks(4_096).enumerate().filter(|(number, _)| number % 513 != 0);
+    std::fs::write(&plain, pages.flat_map(|(_, page)| page).copied().collect::<Vec<u8>>()).unwrap();
+    let database = redb::Database::open(&plain).unwrap();
     let txn = database.begin_read().unwrap();
     let mut rows = Vec::new();
     for table in txn.list_tables().unwrap() {

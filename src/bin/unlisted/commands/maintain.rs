@@ -62,8 +62,9 @@ pub fn verify(session: &Session, args: &VerifyArgs) -> Result<(), CliError> {
         out.json(&report)?;
     } else {
         let [segments, delta] = [report.segments, report.delta].map(|n| grouped(n as u64));
-        let listings = grouped(report.listings);
+        let [listings, pages] = [report.listings, report.pages].map(grouped);
         out.line(format_args!("{segments} segments with {listings} listings and {delta} changes are whole"))?;
+        out.line(format_args!("{pages} pages of the databases are whole"))?;
     }
     out.flush()
 }

@@ -1,16 +1,16 @@
-//! A redb file on the simulated disk.
+//! A file that is redb's pages and nothing else: what databases were before [`super::paged`].
 
 use std::io;
 
 use redb::StorageBackend;
 
-use crate::disk::sim::SimFile;
+use crate::disk::File;
 
-/// What redb reads and writes. The disk's own lock keeps others out, so it has none for ranges.
+/// The pages as they are. The lock of the directory keeps others out, so it has none for ranges.
 #[derive(Debug)]
-pub(super) struct SimBackend(pub(super) SimFile);
+pub(super) struct PlainFile(pub(super) File);
 
-impl StorageBackend for SimBackend {
+impl StorageBackend for PlainFile {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }
@@ -24,7 +24,7 @@ impl StorageBackend for SimBackend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
+        self.0.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
