@@ -1,7 +1,7 @@
 //! redb panics on some pages that were changed behind its back. Such a panic ends the call, and not the host.
 //!
-//! An open checks every page first, so this is about what changes while the database is open, and about
-//! `Options::check_databases` turned off. A host that is built with `panic = "abort"` is not protected.
+//! Pages are checked when they are read ([`super::paged`]), so this is about pages whose checksums somebody made. A host that is built
+//! with `panic = "abort"` is not protected.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use redb::{
-    Key, MultimapTableHandle, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
-    TableHandle, Value,
+    Key, MultimapTableHandle, ReadTransaction, ReadableDatabase, TableDefinition, TableError, TableHandle, Value,
 };
 
 use super::{Contained, Db, Opened, contained, database_error};
@@ -45,7 +44,8 @@ impl Snapshot {
     pub(crate) fn expect_tables(&self, known: &[&str]) -> Result<()> {
         let txn = self.txn.get()?;
         contained("list the tables", &self.path, || {
-            let plain = txn.list_tables().map_err(self.error("list the tables"))?.map(|table| table.name().to_owned());
+            let plain =
+                txn.list_tables().map_err(self.error("list the tables"))?.map(|table| table.name().to_owned());
             let multimap = txn.list_multimap_tables().map_err(self.error("list the tables"))?;
             let multimap = multimap.map(|table| table.name().to_owned());
             match plain.chain(multimap).find(|name| !known.contains(&name.as_str())) {

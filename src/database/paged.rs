@@ -173,7 +173,10 @@ impl Pages {
                 sums.put(&self.file, page, page_sum(page, bytes))?;
                 page += 1;
             }
-            self.file.write_all_at(place(first), run)?;
+            if let Err(error) = self.file.write_all_at(place(first), run) {
+                sums.unwritten(first, run.len() / PAGE_LEN as usize);
+                return Err(error);
+            }
             drop(sums);
             rest = after;
         }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -141,8 +142,29 @@ impl Sums {
         Ok(())
     }
 
-    /// Forgets the groups that a file of so many pages does not have.
+    /// Forgets pages of a group: they are as if they were never written.
+    fn forget(&mut self, number: u64, within: Range<usize>) {
+        let group = usize::try_from(number).ok().and_then(|number| self.groups.get_mut(number)?.as_mut());
+        let Some(group) = group else { return };
+        if let (Some(sums), Some(seen)) = (group.sums.get_mut(within.clone()), group.seen.get_mut(within)) {
+            sums.fill(0);
+            seen.fill(false);
+            self.changed.insert(number);
+        }
+    }
+
+    /// Forgets pages of one group, which could not be written.
+    pub(super) fn unwritten(&mut self, first: u64, count: usize) {
+        let (number, within) = split(first);
+        self.forget(number, within..within + count);
+    }
+
+    /// Forgets the pages that a file of so many does not have. If it grows again, what is there is zeros.
     pub(super) fn cut(&mut self, pages: u64) {
+        let (last, within) = split(pages);
+        if within > 0 {
+            self.forget(last, within..GROUP_PAGES as usize);
+        }
         let groups = pages.div_ceil(GROUP_PAGES);
         self.groups.truncate(usize::try_from(groups).unwrap_or(usize::MAX));
         self.changed.retain(|number| *number < groups);

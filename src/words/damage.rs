@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// What is wrong with the bytes of a segment or of the disclosure log.
+/// What is wrong with the bytes of a segment, of a page of a database or of the disclosure log.
 ///
 /// ```
 /// use unlisted::Damage;

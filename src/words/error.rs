@@ -391,10 +391,10 @@ pub enum Error {
         /// Why.
         source: Box<redb::Error>,
     },
-    /// The database library panicked, as it may on pages that were damaged since the file was opened.
+    /// The database library panicked, as it may on pages that somebody made with their checksums.
     #[error(
-        "the database library panicked while it was to {action} in {}: the file was damaged while it was open, or \
-         was not checked when it was opened", path.display()
+        "the database library panicked while it was to {action} in {}: open it with `check_databases`, which finds pages \
+         that it did not write", path.display()
     )]
     DatabasePanicked {
         /// What was tried.

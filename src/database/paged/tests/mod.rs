@@ -127,6 +127,33 @@ fn a_changed_byte_is_found_by_the_read_that_meets_it_and_named() {
 }
 
 #[test]
+fn pages_that_were_cut_off_are_as_if_they_were_never_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = Disk::Real.open_or_create(&dir.path().join("db")).unwrap();
+    let pages = Paged::new(file).unwrap();
+    pages.write(0, &[1; HEADER_LEN]).unwrap();
+    for (whole, cut) in
+        [(10, 5), (GROUP_PAGES + 10, 5), (GROUP_PAGES + 10, GROUP_PAGES), (2 * GROUP_PAGES, GROUP_PAGES + 1)]
+    {
+        pages.set_len(whole * PAGE_LEN).unwrap();
+        let written = vec![7; 3 * PAGE_LEN as usize];
+        for first in [cut - 1, whole - 3] {
+            pages.write(first * PAGE_LEN, &written).unwrap();
+        }
+        pages.sync_data().unwrap();
+        pages.verify().unwrap();
+        pages.set_len(cut * PAGE_LEN).unwrap();
+        pages.set_len(whole * PAGE_LEN).unwrap();
+        pages.verify().unwrap();
+        assert_eq!(StorageBackend::len(&pages).unwrap(), whole * PAGE_LEN);
+        let mut page = [0; PAGE_LEN as usize];
+        pages.read((cut - 1) * PAGE_LEN, &mut page).unwrap();
+        assert_eq!(page, [7; PAGE_LEN as usize]);
+        assert!(pages.read((whole - 1) * PAGE_LEN, &mut page).is_err(), "it was never written");
+    }
+}
+
+#[test]
 fn what_changes_while_a_file_is_open_is_found_by_verify() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("db");
