@@ -88,19 +88,21 @@ fn pages_read(disk: &SimDisk) -> usize {
 fn an_open_after_a_crash_reads_as_much_of_large_files_as_of_small_ones() {
     let [small, large] = [200, 4_000].map(|callers| {
         let (disk, clock) = (SimDisk::new(callers), common::clock());
-        let index = Index::open(DIR, common::options(&clock).disk(&disk)).unwrap();
+        // What is replayed is bounded, here by a little that the smaller one reaches too.
+        let options = |disk| common::options(&clock).active_callers(1 << 10).disk(disk);
+        let index = Index::open(DIR, options(&disk)).unwrap();
         fill(&index, &clock, callers);
         let left = disk.crash(callers);
         drop(index);
         left.note_reads();
-        let index = Index::open(DIR, common::options(&clock).disk(&left)).unwrap();
+        let index = Index::open(DIR, options(&left)).unwrap();
         let opened = pages_read(&left);
         index.verify(|_, _| ()).unwrap();
         let all = pages_read(&left);
         println!("{callers} callers: an open read {opened} of {all} pages of both databases");
         (opened, all)
     });
-    assert!(large.1 > 6 * small.1, "verify reads every page that a tree has: {} and {}", small.1, large.1);
+    assert!(large.1 > 5 * small.1, "verify reads every page that a tree has: {} and {}", small.1, large.1);
     assert!(large.0 <= small.0 + SLACK, "an open reads {} and {} pages", small.0, large.0);
 }
 

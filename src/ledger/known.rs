@@ -195,7 +195,11 @@ impl RedbLedger {
     }
 
     pub(super) fn learn_known_with(&self, capacity: usize, stopped: &dyn Fn() -> bool) -> Result<()> {
-        self.between_commits(|| self.known.begin(capacity));
+        self.between_commits(|| {
+            self.known.begin(capacity);
+            // What the walk may find in neither, for it goes from the one into the other.
+            self.known.add(self.bucket_log.ids().into_iter());
+        });
         let walked = self.walk_known(stopped);
         self.known.end(matches!(walked, Ok(true)));
         walked.map(drop)

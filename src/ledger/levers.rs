@@ -85,7 +85,10 @@ impl RedbLedger {
             let (moments, version) = match in_memory {
                 Some(of) => ([of.tat_ns, of.durable_ns, of.wanted_ns], of.version),
                 None => {
-                    let state = bucket_rows::read_one(&self.db, txn, scope.id)?;
+                    let state = match self.bucket_log.get(scope.id) {
+                        Some(state) => state,
+                        None => bucket_rows::read_one(&self.db, txn, scope.id)?,
+                    };
                     ([state.tat_ns; 3], state.version)
                 }
             };
@@ -95,7 +98,7 @@ impl RedbLedger {
             scope.kind.name().clone_into(&mut altered.standing.scope);
             // A standing has a bucket beside it, so that one filter is enough for both.
             self.known.add(std::iter::once(scope.id));
-            bucket_rows::write(&self.db, txn, &[altered.state()])?;
+            self.bucket_log.write(&self.db, txn, &[altered.state()])?;
             let standings = standing::write(&self.db, txn, scope.id, &altered.standing)?;
             Ok((table, altered, standings, result))
         });

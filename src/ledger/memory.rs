@@ -28,9 +28,12 @@ const ENTRY_BYTES: usize = 224;
 const MINUTE_NS: u64 = 60_000_000_000;
 /// Generations in a window: a number is forgotten between one and one and a quarter windows after its charge.
 const GENERATIONS: u64 = 4;
-/// Callers, and numbers, that wait until it is time to write them.
+/// Callers, and numbers, that wait until it is time to write them. So many callers are written in one transaction.
 const UNWRITTEN_CALLERS: usize = 4_096;
 const UNWRITTEN_NUMBERS: usize = 1 << 20;
+/// How many times as many callers wait before a background thread sees to it: each of the transactions that follow is of callers
+/// whose rows are side by side, and the more of them there are, the more share a page.
+const CALLERS_TOGETHER: usize = 8;
 /// How long something waits at most until it is written, if lookups go on: what a crash makes callers pay again.
 const UNWRITTEN_NS: u64 = MINUTE_NS;
 /// How many times as many may wait, and as long, where a background thread sees to it, before a lookup does.
@@ -350,7 +353,8 @@ impl Memory {
 
     /// Does enough wait to be written that somebody should see to it?
     pub(super) fn is_due(&self) -> bool {
-        self.waits_for(1)
+        self.queued.load(Ordering::Relaxed) >= UNWRITTEN_CALLERS * CALLERS_TOGETHER
+            || self.unwritten.load(Ordering::Relaxed) >= UNWRITTEN_NUMBERS
     }
 
     /// Does so much wait, or for so long, that a lookup must see to it? Of those that see at the same time that something
@@ -381,7 +385,9 @@ impl Memory {
             let mut queue = self.queue.lock();
             let some = queue.len().min(UNWRITTEN_CALLERS);
             let rest = queue.len() - some;
-            if rest == 0 {
+            if rest > 0 {
+                queue.sort_unstable_by_key(|(caller, _)| *caller);
+            } else {
                 // Whoever is queued from now on begins to wait now.
                 self.waiting_since_ns.store(u64::MAX, Ordering::Relaxed);
             }

@@ -5,6 +5,7 @@
 
 mod activity;
 mod backup;
+mod bucket_log;
 mod bucket_rows;
 mod buckets;
 mod disclosures;
@@ -44,9 +45,10 @@ pub(crate) use state::LedgerState;
 
 /// Every kind of row: reads one that may be anything, and writes what was read.
 #[cfg(feature = "internals")]
-pub(crate) const REREAD: [crate::database::Reread; 7] = [
+pub(crate) const REREAD: [crate::database::Reread; 8] = [
     state::reread,
     bucket_rows::reread,
+    bucket_log::reread,
     policy_rows::reread,
     standing::reread,
     novelty_rows::reread,

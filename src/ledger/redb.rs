@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use redb::{ReadTransaction, WriteTransaction};
 
 use super::activity::{Activity, ActivityOptions};
+use super::bucket_log::BucketLog;
 use super::bucket_rows::BucketState;
 use super::buckets::{Advances, Attempt, Buckets, Loaded, MAX_SCOPES, Want};
 use super::group::{Group, Outcome};
@@ -70,6 +71,7 @@ pub(crate) struct RedbLedger {
     /// The snapshot version of the index, to be written down with the next transaction.
     index_version: AtomicU64,
     pub(super) buckets: Buckets,
+    pub(super) bucket_log: BucketLog,
     pub(super) memory: Memory,
     pub(super) activity: Activity,
     pub(super) known: Arc<Known>,
@@ -108,6 +110,7 @@ impl RedbLedger {
         let db = Db::open(&path, &options.database, "an unlisted ledger")?;
         let (state, eras, standings) =
             db.read(|txn| Ok((state::read(&db, txn)?, policy_rows::read(&db, txn)?, standing::count(&db, txn)?)))?;
+        let bucket_log = db.read(|txn| BucketLog::open(&db, txn, options.active_buckets))?;
         let time = LedgerTime::resume(options.clock.clone(), state.mark, options.max_clock_jump);
         let known = Arc::new(Known::default());
         let quotas = Arc::new(Quotas::new(state.policy_version, state.policy.clone(), eras));
@@ -121,6 +124,7 @@ impl RedbLedger {
             index_version: AtomicU64::new(state.index_version),
             committer: Mutex::new(Committer { state, is_at_it: false }),
             buckets: Buckets::new(options.active_buckets, options.max_lease, &quotas),
+            bucket_log,
             quotas: ArcSwap::new(quotas),
             memory: Memory::open(
                 &db,
@@ -195,9 +199,11 @@ impl RedbLedger {
     /// For a clean close, when no charge is under way: writes down where the ledger stands and what callers paid for,
     /// and gives back what was leased and not spent.
     pub(crate) fn settle(&self) -> Result<()> {
-        let spent = self.buckets.unspent(self.time.ledger_ns());
+        let mut spent = self.buckets.unspent(self.time.ledger_ns());
+        spent.sort_unstable();
+        self.commit_table(|_| Ok(()))?;
         for part in spent.chunks(SETTLED_AT_ONCE) {
-            self.commit(|txn, _| bucket_rows::write(&self.db, txn, part))?;
+            self.commit_table(|txn| bucket_rows::write(&self.db, txn, part))?;
         }
         self.write_novelty()?;
         self.write_activity()?;
@@ -404,9 +410,15 @@ impl RedbLedger {
             return Ok(missing);
         }
         let has_standings = self.standings.load(Ordering::Acquire) > 0;
+        let (mut found, mut rest) = (Vec::with_capacity(known.len()), Vec::new());
+        for (at, id) in known {
+            match self.bucket_log.get(id) {
+                Some(state) => found.push((at, state)),
+                None => rest.push((at, id)),
+            }
+        }
         self.db.read(|txn| {
-            let mut found = Vec::with_capacity(known.len());
-            bucket_rows::read(&self.db, txn, known.into_iter(), |at, state| found.push((at, state)))?;
+            bucket_rows::read(&self.db, txn, rest.into_iter(), |at, state| found.push((at, state)))?;
             for (at, state) in found {
                 self.check_policy_of(txn, &state)?;
                 let standing = match has_standings {
@@ -428,7 +440,7 @@ impl RedbLedger {
             self.known.add(advances.iter().copied());
             // Only now: no other transaction is under way, and what an earlier one wrote was wanted earlier.
             let states = self.buckets.wanted(&advances);
-            bucket_rows::write(&self.db, txn, &states)?;
+            self.bucket_log.write(&self.db, txn, &states)?;
             // What waits long enough goes along.
             if self.memory.must_write(self.time.ledger_ns()) {
                 self.memory.write(&self.db, txn)?;

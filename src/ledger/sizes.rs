@@ -9,9 +9,9 @@ use crate::words::Result;
 /// Rows and bytes of the ledger's tables.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LedgerSizes {
-    /// Rows of buckets.
+    /// Rows of buckets in their table.
     pub buckets: u64,
-    /// Bytes of their keys and values.
+    /// Bytes of their keys and values, and of those in the log of buckets.
     pub bucket_bytes: u64,
     /// Bytes of the pages they are in.
     pub bucket_page_bytes: u64,
@@ -62,7 +62,13 @@ impl RedbLedger {
                 let (rows, bytes, pages) = stats.map_err(self.db.error("measure a table"))?;
                 match name.as_str() {
                     "buckets" => {
-                        (sizes.buckets, sizes.bucket_bytes, sizes.bucket_page_bytes) = (rows, bytes, pages)
+                        sizes.buckets = rows;
+                        sizes.bucket_bytes += bytes;
+                        sizes.bucket_page_bytes += pages;
+                    }
+                    "bucket_log" => {
+                        sizes.bucket_bytes += bytes;
+                        sizes.bucket_page_bytes += pages;
                     }
                     "novelty" => (sizes.novelty_bytes, sizes.novelty_page_bytes) = (bytes, pages),
                     _ => {}

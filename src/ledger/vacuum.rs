@@ -32,7 +32,7 @@ impl RedbLedger {
         // No policy is on its way that the rows know and memory does not.
         let _changing = self.changing.lock();
         // The moment that buckets are compared with is in the file before any of them goes: ledger time never falls behind it.
-        self.commit(|_, _| Ok(()))?;
+        self.commit_table(|_| Ok(()))?;
         self.with_committer(|state| {
             let quotas = self.quotas.load_full();
             // After a restore everybody owes something for a while, known or not.
@@ -60,7 +60,10 @@ impl RedbLedger {
         let now_ns = self.time.ledger_ns();
         let remembered = self.memory.recall(&self.db, caller, now_ns)?;
         let numbers = remembered.map_or(0, |remembered| remembered.lock().len());
-        let bucket = self.db.read(|txn| bucket_rows::find(&self.db, txn, caller))?;
+        let bucket = match self.bucket_log.get(caller) {
+            Some(bucket) => Some(bucket),
+            None => self.db.read(|txn| bucket_rows::find(&self.db, txn, caller))?,
+        };
         Ok(HeldOf {
             bucket_for_ms: bucket.map(|bucket| bucket.tat_ns.saturating_sub(now_ns).div_ceil(1_000_000)),
             numbers: numbers as u64,

@@ -1,5 +1,6 @@
 //! The ledger as a whole: charges, leases, novelty; `levers` has what an operator does.
 
+mod bucket_log;
 mod histories;
 mod known;
 mod levers;
