@@ -18,6 +18,7 @@ const FOLDED: TableDefinition<'_, (u64, u8), u64> = TableDefinition::new("folded
 const SEGMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("segments");
 const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
 const BUCKETS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("buckets");
+const BUCKET_LOG: TableDefinition<'_, (u64, u8), &[u8]> = TableDefinition::new("bucket_log");
 
 /// The files of a small index, by name: some listings in a segment, some in the delta, a spent bucket.
 static TEMPLATE: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
@@ -117,10 +118,10 @@ fn write_change(txn: &redb::WriteTransaction, input: &mut Input<'_>) -> Result<(
 /// Replaces a row, or changes a few bytes of the one that is there.
 fn write_row(dir: &Path, input: &mut Input<'_>) -> Result<(), redb::Error> {
     let table = input.u8();
-    let file = if matches!(table % 5, 3 | 4) { "ledger.redb" } else { "index.redb" };
+    let file = if matches!(table % 6, 3..) { "ledger.redb" } else { "index.redb" };
     let database = open_database(&dir.join(file)).expect("the file is whole");
     let txn = database.begin_write()?;
-    match table % 5 {
+    match table % 6 {
         0 => write_change(&txn, input)?,
         1 => {
             let mut rows = txn.open_table(SEGMENTS)?;
@@ -129,10 +130,16 @@ fn write_row(dir: &Path, input: &mut Input<'_>) -> Result<(), redb::Error> {
             rows.insert(generation, changed(&old.1, input).as_slice())?;
         }
         2 | 3 => {
-            let row = if table % 5 == 2 { "index" } else { "ledger" };
+            let row = if table % 6 == 2 { "index" } else { "ledger" };
             let mut rows = txn.open_table(STATE)?;
             let old = redb::ReadableTable::get(&rows, row)?.map(|old| old.value().to_vec()).unwrap_or_default();
             rows.insert(row, changed(&old, input).as_slice())?;
+        }
+        4 => {
+            // Of one bucket, so that most are right: a length, an identity and the rest.
+            let row = [&[0, 1][..], &input.array::<16>(), &[9, 1]].concat();
+            let key = (input.u64(), input.u8());
+            txn.open_table(BUCKET_LOG)?.insert(key, changed(&row, input).as_slice())?;
         }
         _ => {
             let mut rows = txn.open_table(BUCKETS)?;

@@ -157,6 +157,11 @@ impl BucketLog {
         move_into_table(db, txn, &full)
     }
 
+    /// Forgets what the last transaction put into the table. Called while none is under way.
+    pub(super) fn settle(&self) {
+        self.parts.write().settle();
+    }
+
     /// Puts everything into the table.
     pub(super) fn empty(&self, db: &Db, txn: &WriteTransaction) -> Result<()> {
         let mut parts = self.parts.write();

@@ -34,6 +34,7 @@ impl RedbLedger {
         // The moment that buckets are compared with is in the file before any of them goes: ledger time never falls behind it.
         self.commit_table(|_| Ok(()))?;
         self.with_committer(|state| {
+            self.bucket_log.settle();
             let quotas = self.quotas.load_full();
             // After a restore everybody owes something for a while, known or not.
             let may_go = quotas.owed_by_unknown() <= state.mark.ledger_ns;
