@@ -15,6 +15,10 @@ mod kinds;
 mod live;
 #[path = "hostile/memory.rs"]
 mod memory;
+// What reads and writes pages with checksums is not public.
+#[cfg(feature = "internals")]
+#[path = "hostile/rows.rs"]
+mod rows;
 #[path = "hostile/world.rs"]
 mod world;
 

@@ -70,6 +70,7 @@ fn buckets_count_wherever_they_are() {
     assert_eq!((0..CALLERS).map(|number| remaining(&ledger, number)).collect::<Vec<_>>(), left);
 }
 
+#[cfg(feature = "internals")]
 #[test]
 fn a_flood_of_callers_in_one_commit_goes_into_the_table_at_once() {
     let clock = Arc::new(ManualClock::at_wall_ms(1_000_000_000));

@@ -97,7 +97,7 @@ fn a_changed_byte_is_found_by_the_read_that_meets_it_and_named() {
         let named = |error: &Error| match error {
             Error::Damaged { path: named, offset, what: Damage::Checksum { .. } } => {
                 assert_eq!(*named, path);
-                at < 8_192 || *offset == at as u64 / 4_096 * 4_096 || at as u64 / 4_096 % 513 == 0
+                at < 8_192 || *offset == at as u64 / 4_096 * 4_096 || (at as u64 / 4_096).is_multiple_of(513)
             }
             Error::ForeignFormat { .. } => at < 8,
             _ => false,
