@@ -84,7 +84,7 @@ impl Inner {
             progress(report.segments, total);
         }
         // No update may come between reading the one and the other.
-        let _writer = self.writer.lock();
+        let writer = self.writer.lock();
         let overlay = self.overlay.read();
         let (rows, log) = self.store.replay()?;
         let differs = rows.iter().any(|row| overlay.get(row.entry.key, row.entry.account) != Some(row));
@@ -97,6 +97,7 @@ impl Inner {
         }
         report.delta = rows.len();
         drop(overlay);
+        drop(writer);
         report.disclosures = self.disclosures.verify()?;
         report.pages = self.store.verify()? + self.ledger.verify()?;
         Ok(report)
