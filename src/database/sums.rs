@@ -26,12 +26,12 @@ pub(super) fn page_sum(page: u64, bytes: &[u8]) -> u64 {
 
 /// Where a page begins in the file.
 pub(super) fn place(page: u64) -> u64 {
-    (page + page / GROUP_PAGES + 1) * PAGE_LEN
+    (page + page / GROUP_PAGES + 1).saturating_mul(PAGE_LEN)
 }
 
 /// Where the checksums of a group begin in the file.
 fn place_of_sums(group: u64) -> u64 {
-    group * (GROUP_PAGES + 1) * PAGE_LEN
+    group.saturating_mul((GROUP_PAGES + 1) * PAGE_LEN)
 }
 
 /// Bytes of a file with so many pages.
@@ -50,6 +50,18 @@ pub(super) fn pages_in(file_len: u64) -> u64 {
 struct Group {
     sums: Box<[u64; GROUP_PAGES as usize]>,
     seen: Box<[bool; GROUP_PAGES as usize]>,
+}
+
+impl Group {
+    fn read(file: &File, number: u64) -> io::Result<Self> {
+        let mut bytes = vec![0; PAGE_LEN as usize];
+        file.read_exact_at(place_of_sums(number), &mut bytes)?;
+        let mut sums = Box::new([0; GROUP_PAGES as usize]);
+        for (sum, bytes) in sums.iter_mut().zip(bytes.as_chunks().0) {
+            *sum = u64::from_le_bytes(*bytes);
+        }
+        Ok(Self { sums, seen: Box::new([false; GROUP_PAGES as usize]) })
+    }
 }
 
 /// The checksums that were read so far: 4 KiB for 2 MiB of pages.
@@ -71,6 +83,10 @@ impl Sums {
         self.groups.get(usize::try_from(number).ok()?)?.as_ref()
     }
 
+    fn group_mut(&mut self, number: u64) -> Option<&mut Group> {
+        self.groups.get_mut(usize::try_from(number).ok()?)?.as_mut()
+    }
+
     /// The checksum of a page, `None` if its group was not read yet.
     pub(super) fn get(&self, page: u64) -> Option<u64> {
         let (group, within) = split(page);
@@ -83,25 +99,19 @@ impl Sums {
         self.group(group).and_then(|group| group.seen.get(within)).is_some_and(|seen| *seen)
     }
 
-    /// The group of a page, read from the file the first time.
+    /// The group of a page, read from the file the first time. Nothing is kept for one that the file does not have.
     fn load(&mut self, file: &File, number: u64) -> io::Result<&mut Group> {
-        let index = usize::try_from(number).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        if self.groups.len() <= index {
-            self.groups.resize_with(index + 1, || None);
-        }
-        let slot = self.groups.get_mut(index).ok_or(io::ErrorKind::OutOfMemory)?;
-        match slot {
-            Some(group) => Ok(group),
-            none => {
-                let mut bytes = vec![0; PAGE_LEN as usize];
-                file.read_exact_at(place_of_sums(number), &mut bytes)?;
-                let mut sums = Box::new([0; GROUP_PAGES as usize]);
-                for (sum, bytes) in sums.iter_mut().zip(bytes.as_chunks().0) {
-                    *sum = u64::from_le_bytes(*bytes);
-                }
-                Ok(none.insert(Group { sums, seen: Box::new([false; GROUP_PAGES as usize]) }))
+        if self.group(number).is_none() {
+            let group = Group::read(file, number)?;
+            let index = usize::try_from(number).map_err(|_| io::ErrorKind::OutOfMemory)?;
+            if self.groups.len() <= index {
+                self.groups.resize_with(index + 1, || None);
+            }
+            if let Some(slot) = self.groups.get_mut(index) {
+                *slot = Some(group);
             }
         }
+        self.group_mut(number).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
     /// As [`Sums::get`], reading what is missing.
@@ -113,8 +123,7 @@ impl Sums {
     /// Notes that a page was found right.
     pub(super) fn see(&mut self, page: u64) {
         let (group, within) = split(page);
-        let group = usize::try_from(group).ok().and_then(|group| self.groups.get_mut(group)?.as_mut());
-        if let Some(seen) = group.and_then(|group| group.seen.get_mut(within)) {
+        if let Some(seen) = self.group_mut(group).and_then(|group| group.seen.get_mut(within)) {
             *seen = true;
         }
     }
@@ -144,8 +153,7 @@ impl Sums {
 
     /// Forgets pages of a group: they are as if they were never written.
     fn forget(&mut self, number: u64, within: Range<usize>) {
-        let group = usize::try_from(number).ok().and_then(|number| self.groups.get_mut(number)?.as_mut());
-        let Some(group) = group else { return };
+        let Some(group) = self.group_mut(number) else { return };
         if let (Some(sums), Some(seen)) = (group.sums.get_mut(within.clone()), group.seen.get_mut(within)) {
             sums.fill(0);
             seen.fill(false);
@@ -174,6 +182,19 @@ impl Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_far_behind_the_end_is_an_error_and_no_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = crate::disk::Disk::Real.open_or_create(&dir.path().join("db")).unwrap();
+        file.set_len(file_len(10)).unwrap();
+        let mut sums = Sums::default();
+        assert_eq!(sums.read(&file, 3).unwrap(), 0);
+        for page in [GROUP_PAGES, 1 << 40, 1 << 50] {
+            assert!(sums.read(&file, page).is_err() && sums.put(&file, page, 1).is_err());
+        }
+        assert_eq!(sums.groups.len(), 1);
+    }
 
     #[test]
     fn lengths_and_places_agree() {

@@ -195,11 +195,7 @@ impl RedbLedger {
     }
 
     pub(super) fn learn_known_with(&self, capacity: usize, stopped: &dyn Fn() -> bool) -> Result<()> {
-        self.between_commits(|| {
-            self.known.begin(capacity);
-            // What the walk may find in neither, for it goes from the one into the other.
-            self.known.add(self.bucket_log.ids().into_iter());
-        });
+        self.between_commits(|| self.known.begin(capacity));
         let walked = self.walk_known(stopped);
         self.known.end(matches!(walked, Ok(true)));
         walked.map(drop)
@@ -207,6 +203,8 @@ impl RedbLedger {
 
     /// Adds every scope that the file has rows of; `false` if it was told to stop before the end.
     pub(super) fn walk_known(&self, stopped: &dyn Fn() -> bool) -> Result<bool> {
+        // Before the first snapshot of the table: what leaves the log is in the table from then on.
+        self.known.add(self.bucket_log.ids().into_iter());
         let mut last = None;
         while !stopped() {
             let ids = self.db.read(|txn| buckets_after(&self.db, txn, last))?;
