@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use redb::{
-    Key, MultimapTableHandle, ReadTransaction, ReadableDatabase, TableDefinition, TableError, TableHandle, Value,
+    Key, MultimapTableHandle, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition,
+    TableError, TableHandle, Value,
 };
 
-use super::{Contained, Db, Opened, contained, database_error};
+use super::{Contained, Db, Opened, Paged, contained, database_error};
 use crate::words::{Error, Result};
 
 /// Rows of one transaction of a copy. It bounds the memory, and how often the device is waited for.
@@ -146,8 +147,25 @@ impl Snapshot {
         }
     }
 
+    /// Reads every page of every table.
+    pub(super) fn read_all(&self) -> Result<()> {
+        self.read(|txn| {
+            for table in txn.list_tables().map_err(self.error("list the tables"))? {
+                let table = txn.open_untyped_table(table).map_err(self.error("open a table"))?;
+                // It looks at every page of the tree.
+                table.stats().map_err(self.error("read a table"))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The file that it is of, if it has checksums.
+    pub(super) fn pages(&self) -> Option<&Paged> {
+        self.opened.pages.as_ref()
+    }
+
     fn error<E: Into<redb::Error>>(&self, action: &'static str) -> impl FnOnce(E) -> Error + use<E> {
-        database_error(action, &self.path, self.opened.pages.as_ref())
+        database_error(action, &self.path, self.pages())
     }
 
     /// Runs `work` on it.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use self::contain::{Contained, contained};
 use self::paged::Paged;
@@ -140,16 +140,10 @@ impl Db {
     /// Reads every page of every table, and every page that was read or written before, from the file. Returns how many were
     /// right: none if an earlier version wrote the file, which was walked when it was opened.
     pub(crate) fn verify(&self) -> Result<u64> {
-        let opened = self.opened.load_full();
-        self.read(|txn| {
-            for table in txn.list_tables().map_err(self.error("list the tables"))? {
-                let table = txn.open_untyped_table(table).map_err(self.error("open a table"))?;
-                // It looks at every page of the tree.
-                table.stats().map_err(self.error("read a table"))?;
-            }
-            Ok(())
-        })?;
-        let Some(pages) = &opened.pages else { return Ok(0) };
+        // Of one file throughout: another may take its place meanwhile.
+        let snapshot = self.snapshot()?;
+        snapshot.read_all()?;
+        let Some(pages) = snapshot.pages() else { return Ok(0) };
         pages.verify().map_err(|source| match pages.damage() {
             Some(damage) => damaged(&self.path, damage),
             None => Error::io("read", &self.path)(source),

@@ -7,9 +7,10 @@
 //! - Whoever writes rows that are looked for by identity calls [`Known::add`] inside that transaction. (A close writes
 //!   buckets as well, but only such that have a row.)
 //! - Until all rows of the file were seen the answer is always "maybe". A filter is made in this order: it is put in
-//!   place, empty, at a moment when no transaction is under way; then the keys of the file are walked, in pieces; then it
-//!   answers. A transaction that ended before that moment is in every snapshot that the walk takes, and one that began
-//!   after it adds to the filter. There is no third kind. A row that is removed while the walk goes on needs no answer.
+//!   place, empty, at a moment when no transaction is under way; then the log of buckets is added, and after it the keys
+//!   of the tables are walked, in pieces; then it answers. A transaction that ended before that moment is in the log or in
+//!   every snapshot that the walk takes, and one that began after it adds to the filter. There is no third kind. A row that
+//!   is removed while the walk goes on needs no answer.
 //! - A filter that is to be replaced, because more were added than it was made for, answers and is added to until the
 //!   new one is complete.
 //!
