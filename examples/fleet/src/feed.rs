@@ -16,10 +16,8 @@ pub const BEGINNING: &str = "0-1";
 /// In one slot of a cluster: what is between the braces decides.
 const ENTRIES: &str = "{feed}:entries";
 const FOLLOWERS: &str = "{feed}:followers";
-/// How long a server may take to connect, or to answer.
-const ANSWER: Duration = Duration::from_secs(1);
-/// How long replicas may take to have something on disk: less, or the answer would never be heard.
-const REPLICATED_MS: u64 = 500;
+/// How long a server may take to connect, or to answer what waits for nothing.
+const ANSWER_MS: u64 = 500;
 const MAX_REDIRECTS: usize = 3;
 
 /// Where the feed is.
@@ -37,6 +35,9 @@ pub struct FeedOptions {
     /// Replicas that must have on disk what is published.
     #[arg(long = "feed-replicas", value_name = "COUNT", default_value_t = 1)]
     pub replicas: u32,
+    /// Milliseconds that replicas may take for it. A node that waits longer refuses meanwhile, a host may have the time.
+    #[arg(long = "feed-wait-ms", value_name = "MS", default_value_t = 500)]
+    pub wait_ms: u64,
 }
 
 /// A feed, through one connection at a time.
@@ -136,7 +137,7 @@ impl Feed {
         let expected = self.options.replicas;
         let Some(mut connection) = self.connection.take() else { return Err(Error::NoFeed) };
         let (local, replicas): (u32, u32) =
-            cmd("WAITAOF").arg(1).arg(expected).arg(REPLICATED_MS).query(&mut connection)?;
+            cmd("WAITAOF").arg(1).arg(expected).arg(self.options.wait_ms).query(&mut connection)?;
         self.connection = Some(connection);
         if local == 0 || replicas < expected {
             return Err(Error::NotReplicated { replicas, expected });
@@ -184,9 +185,11 @@ impl Feed {
             login = login.set_password(password);
         }
         let server = format!("redis://{}", self.server).into_connection_info()?.set_redis_settings(login);
-        let connection = redis::Client::open(server)?.get_connection_with_timeout(ANSWER)?;
-        connection.set_read_timeout(Some(ANSWER))?;
-        connection.set_write_timeout(Some(ANSWER))?;
+        // Longer than replicas are waited for, or the answer would never be heard.
+        let answer = Duration::from_millis(self.options.wait_ms.saturating_add(ANSWER_MS));
+        let connection = redis::Client::open(server)?.get_connection_with_timeout(answer)?;
+        connection.set_read_timeout(Some(answer))?;
+        connection.set_write_timeout(Some(answer))?;
         Ok(connection)
     }
 

@@ -16,7 +16,7 @@ use unlisted::{AccountId, OptIns, PhoneHash};
 pub const SECRET: &str = "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e";
 pub const MAX_LAG: Duration = Duration::from_millis(1_000);
 /// How long anything may take that has to happen.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A cluster of three primaries with a replica each, started and stopped by the script beside the package.
 pub struct Valkey {
@@ -43,12 +43,14 @@ impl Valkey {
         String::from_utf8(ended.stdout).unwrap()
     }
 
-    pub fn options(&self, replicas: u32) -> FeedOptions {
-        FeedOptions { servers: self.servers.clone(), user: None, password: None, replicas }
+    /// The feed as the host writes it: with patience for the disk of a machine that is busy with something else.
+    pub fn feed(&self) -> Feed {
+        self.feed_that_waits(1, PATIENCE)
     }
 
-    pub fn feed(&self) -> Feed {
-        Feed::new(self.options(1))
+    pub fn feed_that_waits(&self, replicas: u32, wait: Duration) -> Feed {
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap();
+        Feed::new(FeedOptions { servers: self.servers.clone(), user: None, password: None, replicas, wait_ms })
     }
 
     /// The server that has the feed now, and a connection to it.
