@@ -52,6 +52,7 @@ mod quota;
 mod segment;
 mod shards;
 mod store;
+mod wide;
 mod words;
 
 pub use activity::{TopBy, TripwireOdds};

@@ -2,6 +2,16 @@
 
 #![expect(unsafe_code, reason = "a prefetch takes a pointer; the argument is at the call")]
 
+/// Items whose lines are asked for together, while an earlier block is worked on: few enough for a processor to have all of
+/// them under way, and a short loop, so that nothing holds them up.
+pub(crate) const BLOCK: usize = 16;
+
+/// The items of the block that begins at `at`: fewer at the end, none behind it.
+#[inline(always)]
+pub(crate) fn block<T>(items: &[T], at: usize) -> &[T] {
+    items.get(at..items.len().min(at + BLOCK)).unwrap_or_default()
+}
+
 /// Asks for the line that an item begins in, without waiting for it.
 #[inline(always)]
 pub(crate) fn ask_for<T>(item: &T) {
@@ -19,6 +29,15 @@ pub(crate) fn ask_for<T>(item: &T) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_are_the_items_in_order() {
+        let items: Vec<usize> = (0..BLOCK * 2 + 3).collect();
+        let blocks: Vec<&[usize]> = (0..items.len() + BLOCK).step_by(BLOCK).map(|at| block(&items, at)).collect();
+        assert_eq!(blocks.concat(), items);
+        assert!(blocks.iter().rev().skip(2).all(|block| block.len() == BLOCK));
+        assert!(block(&items, 1_000).is_empty());
+    }
 
     #[test]
     fn asking_changes_nothing() {

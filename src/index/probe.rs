@@ -1,43 +1,51 @@
 //! The probe of a lookup: a batch of keys through overlay, filters and tables.
 //!
-//! A group of keys goes through each step together: filter block, tag line, slot. A step begins with a short loop that
-//! does nothing but ask the memory for the group's lines. A processor works on as many instructions at once as its
-//! window holds, and a prefetch stays in it until its page is found: in a short loop many such searches overlap, in a
-//! long one they queue: at 10 million listings the stalls of a pipeline with a queue between steps stood on its prefetches.
+//! Keys go through each step in blocks: filter block, tag line, slot. A step asks the memory for the lines of one block and
+//! then works on an earlier one, whose lines have come meanwhile. A processor works on as many instructions at once as its
+//! window holds, and a prefetch stays in it until its page is found: where nothing else is between them, many such searches
+//! overlap, and a pipeline that alternates key by key was slower than no pipeline at all. Measured in
+//! `docs/PERFORMANCE.md`.
 
 use super::Inner;
 use super::segments::{LiveSegment, SegmentMap};
 use crate::disk::Horizon;
-use crate::segment::staged::{BucketPlace, FilterPlace, TagMatch};
+use crate::prefetch::{BLOCK, block};
+use crate::segment::staged::{BucketPlace, FilterPlace, TagMatch, Take};
+use crate::wide;
 use crate::words::{AccountId, Key, OptIns, Purpose, Result, Stamp};
 
-/// Keys of a group. Its lines, one a key in each step, fit the first level of a cache.
+/// Keys between the one whose filter block is asked for and the one whose is tested. For tag lines and slots it is a block.
+const FILTER_LEAD: usize = 2 * BLOCK;
+/// Keys that go through the filter before those that pass go on to the table. What is noted of them fits the first level of
+/// a cache.
 const GROUP: usize = 256;
 /// Keys whose pages are asked for before the first is touched: far more than a disk works on at once.
 const WINDOW: usize = 32 * GROUP;
 
-/// A key that has a segment, by its number in the batch, and the filter block it asked for.
+/// The filter block that a key asked for; none if no segment has its range.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
-    number: u32,
-    segment: &'a LiveSegment,
+    segment: Option<&'a LiveSegment>,
     place: FilterPlace,
 }
 
-/// A key that passed its filter block.
+/// A key that passed its filter block, by its number in the batch, and the bucket it belongs to.
 #[derive(Clone, Copy)]
-struct Passed<'a> {
+struct Placed<'a> {
     number: u32,
     key: Key,
     segment: &'a LiveSegment,
+    place: BucketPlace,
 }
 
 /// Memory for the keys of a batch between its steps.
 struct Room<'a> {
     asked: Vec<Asked<'a>>,
-    passed: Vec<Passed<'a>>,
-    places: Vec<BucketPlace>,
-    matches: Vec<(Passed<'a>, TagMatch)>,
+    /// Numbers in the batch of the keys that passed.
+    passed: Vec<u32>,
+    placed: Vec<Placed<'a>>,
+    /// Where in `placed`, and what its tag line says.
+    matches: Vec<(u32, TagMatch)>,
 }
 
 impl Room<'_> {
@@ -46,7 +54,7 @@ impl Room<'_> {
         Self {
             asked: Vec::with_capacity(room),
             passed: Vec::with_capacity(room),
-            places: Vec::with_capacity(room),
+            placed: Vec::with_capacity(room),
             matches: Vec::with_capacity(room),
         }
     }
@@ -59,7 +67,7 @@ struct Probe<'a> {
     segments: &'a SegmentMap,
     changes: &'a [Changed],
     /// Keys whose listings may be in the spill area too.
-    spilled: Vec<Passed<'a>>,
+    spilled: Vec<Placed<'a>>,
     /// Opted-in listings: position in the batch, account. Three runs, each in order: overlay, table, spill area.
     probed: Probed,
     /// How many keys passed the filter.
@@ -121,7 +129,8 @@ impl Inner {
         let changes = self.changes_of(keys);
         let segments = self.segments.load();
         let mut probe = Probe::new(purpose, keys, &segments, &changes);
-        probe.run(horizon)?;
+        wide::run(Tables { probe: &mut probe, horizon })?;
+        probe.spill_area()?;
         // A key with listings in the table and in the spill area is answered twice: a rate hardly feels it.
         self.seen.add(keys.len() as u64, probe.passed as u64, probe.passed.saturating_sub(probe.answered) as u64);
         let mut probed = probe.probed;
@@ -144,6 +153,21 @@ impl Inner {
     }
 }
 
+/// [`Probe::tables`], compiled for what the processor has.
+struct Tables<'a, 'b> {
+    probe: &'b mut Probe<'a>,
+    horizon: Option<&'b Horizon>,
+}
+
+impl wide::Work for Tables<'_, '_> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn run(self) -> Result<()> {
+        self.probe.tables(self.horizon)
+    }
+}
+
 impl<'a> Probe<'a> {
     /// Begins with what the overlay answers.
     fn new(purpose: Purpose, keys: &'a [Key], segments: &'a SegmentMap, changes: &'a [Changed]) -> Self {
@@ -157,26 +181,28 @@ impl<'a> Probe<'a> {
         Self { purpose, keys, segments, changes, spilled: Vec::new(), probed, passed: 0, answered: 0 }
     }
 
-    fn run(&mut self, horizon: Option<&Horizon>) -> Result<()> {
+    #[inline(always)]
+    fn tables(&mut self, horizon: Option<&Horizon>) -> Result<()> {
         let mut room = Room::for_keys(self.keys.len());
         let Some(horizon) = horizon else {
             for (first, keys) in (0_u32..).step_by(GROUP).zip(self.keys.chunks(GROUP)) {
                 room.passed.clear();
-                self.ask_filter(first, keys, &mut room.asked);
-                self.test_filter(&room.asked, &mut room.passed)?;
-                self.read_table(&room.passed, &mut room.places, &mut room.matches, None)?;
+                self.pass_filter(first, keys, &mut room)?;
+                let Room { passed, placed, matches, .. } = &mut room;
+                self.read_table(passed, placed, matches, None)?;
             }
-            return self.spill_area();
+            return Ok(());
         };
         for (first, keys) in (0_u32..).step_by(WINDOW).zip(self.keys.chunks(WINDOW)) {
-            self.run_asking(first, keys, horizon, &mut room)?;
+            self.tables_asking(first, keys, horizon, &mut room)?;
         }
-        self.spill_area()
+        Ok(())
     }
 
     /// The same for keys whose pages may not be in memory: each step asks the disk for the pages of all keys before it
     /// touches the first. What passes its filter is asked for, whatever it is found to be.
-    fn run_asking(&mut self, first: u32, keys: &[Key], horizon: &Horizon, room: &mut Room<'a>) -> Result<()> {
+    #[inline(always)]
+    fn tables_asking(&mut self, first: u32, keys: &[Key], horizon: &Horizon, room: &mut Room<'a>) -> Result<()> {
         for key in keys {
             if let Some(segment) = self.segments.of(*key).filter(|segment| !segment.has_filter()) {
                 segment.ask(segment.segment().filter_block(*key, self.purpose), horizon);
@@ -184,113 +210,175 @@ impl<'a> Probe<'a> {
         }
         room.passed.clear();
         for (first, keys) in (first..).step_by(GROUP).zip(keys.chunks(GROUP)) {
-            self.ask_filter(first, keys, &mut room.asked);
-            self.test_filter(&room.asked, &mut room.passed)?;
+            self.pass_filter(first, keys, room)?;
         }
-        for Passed { key, segment, .. } in room.passed.iter().filter(|passed| !passed.segment.is_filled()) {
-            segment.ask(segment.segment().home_bucket(*key), horizon);
+        let Room { passed, placed, matches, .. } = room;
+        for (key, segment) in passed.iter().filter_map(|number| self.of_number(*number)) {
+            if !segment.is_filled() {
+                segment.ask(segment.segment().home_bucket(key), horizon);
+            }
         }
-        for passed in room.passed.chunks(GROUP) {
-            self.read_table(passed, &mut room.places, &mut room.matches, Some(horizon))?;
+        for passed in passed.chunks(GROUP) {
+            self.read_table(passed, placed, matches, Some(horizon))?;
         }
         Ok(())
     }
 
-    /// Tag lines and slots of a group.
+    /// A key of the batch and its segment.
+    #[inline(always)]
+    fn of_number(&self, number: u32) -> Option<(Key, &'a LiveSegment)> {
+        let key = *self.keys.get(number as usize)?;
+        Some((key, self.segments.of(key)?))
+    }
+
+    /// Adds the keys of a group that pass their filter block to those that passed.
+    #[inline(always)]
+    fn pass_filter(&mut self, first: u32, keys: &[Key], room: &mut Room<'a>) -> Result<()> {
+        let Room { asked, passed, .. } = room;
+        asked.clear();
+        asked.reserve(keys.len());
+        let before = passed.len();
+        for at in (0..keys.len() + FILTER_LEAD).step_by(BLOCK) {
+            self.ask_filter(block(keys, at), asked);
+            if let Some(at) = at.checked_sub(FILTER_LEAD) {
+                test_filter(first + at as u32, block(asked, at), passed)?;
+            }
+        }
+        self.passed += passed.len() - before;
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn ask_filter(&self, keys: &[Key], asked: &mut Vec<Asked<'a>>) {
+        for key in keys {
+            let segment = self.segments.of(*key);
+            let place = match segment {
+                Some(segment) => segment.segment().filter_place(*key, self.purpose),
+                None => FilterPlace::default(),
+            };
+            asked.push(Asked { segment, place });
+        }
+    }
+
+    /// Tag lines and slots of a group of keys that passed.
+    #[inline(always)]
     fn read_table(
         &mut self,
-        passed: &[Passed<'a>],
-        places: &mut Vec<BucketPlace>,
-        matches: &mut Vec<(Passed<'a>, TagMatch)>,
+        passed: &[u32],
+        placed: &mut Vec<Placed<'a>>,
+        matches: &mut Vec<(u32, TagMatch)>,
         horizon: Option<&Horizon>,
     ) -> Result<()> {
-        if passed.is_empty() {
-            return Ok(());
-        }
-        places.clear();
-        places.extend(passed.iter().map(|asked| asked.segment.segment().home_place(asked.key)));
-        self.match_tags(passed, places, matches, horizon)?;
-        for (asked, matched) in matches.iter() {
-            asked.segment.segment().ask_for_slots(*matched);
-        }
-        self.read_slots(matches)
-    }
-
-    fn ask_filter(&self, first: u32, keys: &[Key], asked: &mut Vec<Asked<'a>>) {
-        asked.clear();
-        asked.extend((first..).zip(keys).filter_map(|(number, key)| {
-            let segment = self.segments.of(*key)?;
-            Some(Asked { number, segment, place: segment.segment().filter_place(*key, self.purpose) })
-        }));
-    }
-
-    /// Adds the keys that pass their filter block.
-    fn test_filter(&mut self, asked: &[Asked<'a>], passed: &mut Vec<Passed<'a>>) -> Result<()> {
-        let mut numbers = [0_u16; GROUP];
-        let mut count = 0;
-        for (number, asked) in (0_u16..).zip(asked) {
-            // Written whether the key passes or not, so that the processor has no branch to guess.
-            if let Some(to) = numbers.get_mut(count) {
-                *to = number;
+        placed.clear();
+        placed.reserve(passed.len());
+        matches.clear();
+        matches.reserve(passed.len());
+        let mut read = 0;
+        for at in (0..passed.len() + 2 * BLOCK).step_by(BLOCK) {
+            self.place(block(passed, at), placed);
+            // Slots that were asked for a block ago.
+            let asked = matches.len();
+            if let Some(at) = at.checked_sub(BLOCK) {
+                self.match_tags(at as u32, block(placed, at), matches, horizon)?;
             }
-            count += usize::from(asked.segment.locate(|s| s.passes(asked.place))?);
+            self.read_slots(placed, matches.get(read..asked).unwrap_or_default())?;
+            read = asked;
         }
-        self.passed += count;
-        passed.extend(numbers.iter().take(count).filter_map(|at| {
-            let Asked { number, segment, .. } = *asked.get(usize::from(*at))?;
-            Some(Passed { number, key: *self.keys.get(number as usize)?, segment })
-        }));
         Ok(())
     }
 
-    /// Compares tag lines; notes the keys whose listings may be in the spill area too.
+    /// Asks for the tag lines of keys that passed.
+    #[inline(always)]
+    fn place(&self, passed: &[u32], placed: &mut Vec<Placed<'a>>) {
+        for number in passed {
+            if let Some((key, segment)) = self.of_number(*number) {
+                placed.push(Placed { number: *number, key, segment, place: segment.segment().home_place(key) });
+            }
+        }
+    }
+
+    /// Compares tag lines and asks for slots; notes the keys whose listings may be in the spill area too.
+    #[inline(always)]
     fn match_tags(
         &mut self,
-        passed: &[Passed<'a>],
-        places: &[BucketPlace],
-        matches: &mut Vec<(Passed<'a>, TagMatch)>,
+        first: u32,
+        placed: &[Placed<'a>],
+        matches: &mut Vec<(u32, TagMatch)>,
         horizon: Option<&Horizon>,
     ) -> Result<()> {
-        matches.clear();
-        for (asked, place) in passed.iter().zip(places) {
-            let matched = asked.segment.locate(|s| s.match_tags(*place, asked.key))?;
+        for (at, key) in (first..).zip(placed) {
+            let matched = key.segment.segment().match_tags(key.place, key.key);
+            let matched = matched.map_err(|flaw| key.segment.located(flaw))?;
             if matched.overflows() {
-                if let Some(horizon) = horizon.filter(|_| !asked.segment.is_filled()) {
-                    asked.segment.ask(asked.segment.segment().spill_bucket_of(asked.key), horizon);
-                }
-                asked.segment.segment().ask_for_spill(asked.key);
-                self.spilled.push(*asked);
+                self.note_spilled(key, horizon);
             }
             if matched.has_candidates() {
-                matches.push((*asked, matched));
+                key.segment.segment().ask_for_slots(matched);
+                matches.push((at, matched));
             }
         }
         Ok(())
     }
 
-    fn read_slots(&mut self, matches: &[(Passed<'a>, TagMatch)]) -> Result<()> {
-        for (asked, matched) in matches {
-            let mut taker = Taker::new(asked.number, self.purpose, self.changes, &mut self.probed);
-            asked
-                .segment
-                .locate(|s| s.read_slots(*matched, asked.key, &mut |account, stamp| taker.take(account, stamp)))?;
+    #[inline(always)]
+    fn read_slots(&mut self, placed: &[Placed<'a>], matches: &[(u32, TagMatch)]) -> Result<()> {
+        for (at, matched) in matches {
+            let Some(Placed { number, key, segment, .. }) = placed.get(*at as usize) else { continue };
+            let mut taker = Taker::new(*number, self.purpose, self.changes, &mut self.probed);
+            let read = segment.segment().read_slots(*matched, *key, &mut taker);
+            read.map_err(|flaw| segment.located(flaw))?;
             self.answered += usize::from(taker.agreed);
         }
         Ok(())
     }
 
-    /// Looks into the spill area for the keys that found their home full. Few do, and their first line was asked
+    /// Few keys find their home full.
+    #[cold]
+    fn note_spilled(&mut self, placed: &Placed<'a>, horizon: Option<&Horizon>) {
+        let segment = placed.segment;
+        if let Some(horizon) = horizon.filter(|_| !segment.is_filled()) {
+            segment.ask(segment.segment().spill_bucket_of(placed.key), horizon);
+        }
+        if let Some(place) = segment.segment().spill_place(placed.key) {
+            self.spilled.push(Placed { place, ..*placed });
+        }
+    }
+
+    /// Looks into the spill area for the keys that found their home full. Few do, and their first lines were asked
     /// for when that was seen.
     fn spill_area(&mut self) -> Result<()> {
-        for asked in std::mem::take(&mut self.spilled) {
-            let mut taker = Taker::new(asked.number, self.purpose, self.changes, &mut self.probed);
-            asked
-                .segment
-                .locate(|s| s.probe_spill(asked.key, &mut |account, stamp| taker.take(account, stamp)))?;
+        let spilled = std::mem::take(&mut self.spilled);
+        let mut matches = Vec::with_capacity(spilled.len());
+        for key in &spilled {
+            let matched = key.segment.locate(|segment| segment.match_tags(key.place, key.key))?;
+            key.segment.segment().ask_for_spill_slots(matched);
+            matches.push(matched);
+        }
+        for (Placed { number, key, segment, .. }, matched) in spilled.iter().zip(matches) {
+            let mut taker = Taker::new(*number, self.purpose, self.changes, &mut self.probed);
+            segment.locate(|segment| segment.read_spill(matched, *key, &mut taker))?;
             self.answered += usize::from(taker.agreed);
         }
         Ok(())
     }
+}
+
+/// Adds the numbers, from `first` on, of the keys that pass their filter block.
+#[inline(always)]
+fn test_filter(first: u32, asked: &[Asked<'_>], passed: &mut Vec<u32>) -> Result<()> {
+    let mut count = passed.len();
+    passed.resize(count + asked.len(), 0);
+    for (number, Asked { segment, place }) in (first..).zip(asked) {
+        // Written whether the key passes or not, so that the processor has no branch to guess.
+        if let Some(to) = passed.get_mut(count) {
+            *to = number;
+        }
+        if let Some(segment) = segment {
+            count += usize::from(segment.segment().passes(*place).map_err(|flaw| segment.located(flaw))?);
+        }
+    }
+    passed.truncate(count);
+    Ok(())
 }
 
 /// Takes what agreed to the purpose and was not changed since.
@@ -306,7 +394,9 @@ impl<'a> Taker<'a> {
     fn new(number: u32, purpose: Purpose, changes: &'a [Changed], probed: &'a mut Probed) -> Self {
         Self { number, purpose, changes, probed, agreed: false }
     }
+}
 
+impl Take for Taker<'_> {
     #[inline(always)]
     fn take(&mut self, account: AccountId, stamp: Stamp) {
         let opt_ins = stamp.flags().opt_ins();

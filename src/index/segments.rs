@@ -123,7 +123,13 @@ impl LiveSegment {
     /// Runs `work`, and adds the path to what it finds wrong.
     #[inline(always)]
     pub(super) fn locate<T>(&self, work: impl FnOnce(&Segment<MappedFile>) -> Result<T, Flaw>) -> Result<T> {
-        work(&self.segment).map_err(|flaw| flaw_at(&self.path, flaw))
+        work(&self.segment).map_err(|flaw| self.located(flaw))
+    }
+
+    /// What is wrong, with the path.
+    #[cold]
+    pub(super) fn located(&self, flaw: Flaw) -> Error {
+        flaw_at(&self.path, flaw)
     }
 
     pub(super) const fn segment(&self) -> &Segment<MappedFile> {

@@ -11,7 +11,7 @@ use crate::filter::{self, BLOCK_LEN};
 use crate::words::{AccountId, Key, Purpose, Stamp};
 
 /// A block of the filter, and what to look for in it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct FilterPlace {
     at: usize,
     hash: u64,
@@ -30,6 +30,18 @@ pub(crate) struct TagMatch {
 }
 
 const OVERFLOWS: u64 = 1 << 63;
+
+/// What the listings of a key are given to. A closure will do, but is not compiled into a loop that is compiled twice
+/// ([`crate::wide`]).
+pub(crate) trait Take {
+    fn take(&mut self, account: AccountId, stamp: Stamp);
+}
+
+impl<F: FnMut(AccountId, Stamp)> Take for F {
+    fn take(&mut self, account: AccountId, stamp: Stamp) {
+        self(account, stamp);
+    }
+}
 
 impl TagMatch {
     /// May any slot of the bucket hold the key?
@@ -78,7 +90,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
         at..at + self.layout.bucket_len
     }
 
-    /// The bytes that [`Segment::probe_spill`] reads some of first.
+    /// The bytes that [`Segment::read_spill`] reads some of first.
     #[inline]
     pub(crate) fn spill_bucket_of(&self, key: Key) -> Range<usize> {
         let at = self.spill_home(key);
@@ -93,7 +105,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
         BucketPlace(at)
     }
 
-    /// Compares the tags of a bucket of the table with the key's.
+    /// Compares the tags of a bucket, of the table or of the spill area, with the key's.
     #[inline(always)]
     pub(crate) fn match_tags(&self, place: BucketPlace, key: Key) -> Result<TagMatch, Flaw> {
         self.match_line(place.0, key)
@@ -104,60 +116,71 @@ impl<B: AsRef<[u8]>> Segment<B> {
     /// all is found (0.88 to 0.91 with it, 10 M listings). Reading slots in a short loop instead was as fast as asking.
     #[inline(always)]
     pub(crate) fn ask_for_slots(&self, found: TagMatch) {
+        self.ask_for_slots_of(found, self.layout.slot_len);
+    }
+
+    /// The same for a bucket of the spill area.
+    #[inline(always)]
+    pub(crate) fn ask_for_spill_slots(&self, found: TagMatch) {
+        self.ask_for_slots_of(found, self.layout.spill_slot_len);
+    }
+
+    #[inline(always)]
+    fn ask_for_slots_of(&self, found: TagMatch, slot_len: usize) {
         let candidates = found.bits & !OVERFLOWS;
         for number in [candidates.trailing_zeros() % 64, 63 - candidates.leading_zeros() % 64] {
-            let at = found.at + TAG_LINE_LEN + number as usize * self.layout.slot_len;
+            let at = found.at + TAG_LINE_LEN + number as usize * slot_len;
             line::prefetch(self.bytes.as_ref(), at);
             // A slot of 24 or 40 bytes may lie across two lines.
-            line::prefetch(self.bytes.as_ref(), at + self.layout.slot_len - 1);
+            line::prefetch(self.bytes.as_ref(), at + slot_len - 1);
         }
     }
 
     /// Calls `each` with the listings of the key among the candidates, hidden and removed ones included.
     #[inline(always)]
-    pub(crate) fn read_slots(
-        &self,
-        found: TagMatch,
-        key: Key,
-        each: &mut impl FnMut(AccountId, Stamp),
-    ) -> Result<(), Flaw> {
+    pub(crate) fn read_slots(&self, found: TagMatch, key: Key, each: &mut impl Take) -> Result<(), Flaw> {
         self.read_candidates(found, self.table_slots(), key, each)
     }
 
     /// [`Segment::probe`] of a key whose bucket was asked for.
-    pub(crate) fn probe_from(
-        &self,
-        place: BucketPlace,
-        key: Key,
-        each: &mut impl FnMut(AccountId, Stamp),
-    ) -> Result<(), Flaw> {
+    pub(crate) fn probe_from(&self, place: BucketPlace, key: Key, each: &mut impl Take) -> Result<(), Flaw> {
         let found = self.match_tags(place, key)?;
         self.read_slots(found, key, each)?;
         if found.overflows() { self.probe_spill(key, each) } else { Ok(()) }
     }
 
-    /// Asks for the first line of the spill area that [`Segment::probe_spill`] will read.
+    /// The bucket of the spill area that may hold the key, if there is one; asks for its tag line.
     #[inline]
-    pub(crate) fn ask_for_spill(&self, key: Key) {
-        line::prefetch(self.bytes.as_ref(), self.spill_home(key));
+    pub(crate) fn spill_place(&self, key: Key) -> Option<BucketPlace> {
+        if self.header.spill_buckets == 0 {
+            return None;
+        }
+        let at = self.spill_home(key);
+        line::prefetch(self.bytes.as_ref(), at);
+        Some(BucketPlace(at))
     }
 
-    /// [`Segment::read_slots`] of the buckets of the spill area that may hold the key, one after the other.
-    pub(crate) fn probe_spill(&self, key: Key, each: &mut impl FnMut(AccountId, Stamp)) -> Result<(), Flaw> {
+    /// [`Segment::read_slots`] of a bucket of the spill area, and of those behind it that may hold the key.
+    pub(crate) fn read_spill(&self, mut found: TagMatch, key: Key, each: &mut impl Take) -> Result<(), Flaw> {
         let shape = self.spill_slots();
-        let mut at = self.spill_home(key);
         for _ in 0..self.header.spill_buckets {
-            let found = self.match_line(at, key)?;
             self.read_candidates(found, shape, key, each)?;
             if !found.overflows() {
                 break;
             }
-            at += self.layout.spill_bucket_len();
-            if at >= self.layout.spill_end {
-                at = self.layout.spill_at;
-            }
+            let next = found.at + self.layout.spill_bucket_len();
+            found =
+                self.match_line(if next < self.layout.spill_end { next } else { self.layout.spill_at }, key)?;
         }
         Ok(())
+    }
+
+    /// [`Segment::read_spill`] from the bucket that the key is sent to.
+    pub(crate) fn probe_spill(&self, key: Key, each: &mut impl Take) -> Result<(), Flaw> {
+        match self.spill_place(key) {
+            Some(place) => self.read_spill(self.match_tags(place, key)?, key, each),
+            None => Ok(()),
+        }
     }
 
     #[inline]
@@ -187,7 +210,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
         found: TagMatch,
         shape: SlotShape,
         key: Key,
-        each: &mut impl FnMut(AccountId, Stamp),
+        each: &mut impl Take,
     ) -> Result<(), Flaw> {
         let wanted = shape.words_of(self.header.keys, key);
         let mut candidates = found.bits & !OVERFLOWS;
@@ -198,7 +221,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
             let slot = self.checked_bytes(at, shape.len)?;
             if let Some(rest) = shape.rest_of(slot, wanted) {
                 let (account, stamp) = shape.decode_rest(rest).map_err(|reason| Flaw::entry(at as u64, reason))?;
-                each(account, stamp);
+                each.take(account, stamp);
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Layers, lowest first. A module may use the layers below its own, and the peers named in [`PEERS`].
 const LAYERS: [&[&str]; 5] = [
     &["words", "phone"],
-    &["prefetch", "filter", "segment", "overlay", "quota", "novelty", "activity", "shards"],
+    &["prefetch", "wide", "filter", "segment", "overlay", "quota", "novelty", "activity", "shards"],
     &["disk", "database", "store", "ledger", "disclosures", "fleet"],
     &["index"],
     &["bin"],
@@ -20,7 +20,7 @@ const PEERS: [(&str, &[&str]); 9] = [
     ("fleet", &["ledger"]),
     ("words", &["phone"]),
     ("segment", &["filter", "prefetch"]),
-    ("novelty", &["prefetch"]),
+    ("novelty", &["prefetch", "wide"]),
     ("overlay", &["segment", "filter"]),
     ("database", &["disk"]),
     ("shards", &["segment", "overlay"]),
@@ -49,9 +49,10 @@ const ONLY_IN: [(&str, &[&str]); 5] = [
 ];
 /// The derives that rows need, wherever rows are.
 const BINCODE_DERIVES: &str = "use bincode::{Decode, Encode};";
-const UNSAFE_IN: [&str; 5] = [
+const UNSAFE_IN: [&str; 6] = [
     "src/disk/map.rs",
     "src/prefetch.rs",
+    "src/wide.rs",
     "src/segment/line.rs",
     "benches/peers/src/stores/lmdb.rs",
     "tests/hostile/allocations.rs",
