@@ -182,7 +182,7 @@ impl FleetLedger {
         }
         let ended_s = (generation + 1).saturating_mul(self.generation_s());
         let ago = Duration::from_secs(self.now_s().saturating_sub(ended_s));
-        local.learn_paid(caller, ago, read(bytes))
+        local.learn_paid(caller, ago, &read(bytes).collect::<Vec<_>>())
     }
 
     /// Did this caller pay for one of these numbers within the window, here or elsewhere?

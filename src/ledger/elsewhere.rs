@@ -42,12 +42,7 @@ impl RedbLedger {
     }
 
     /// Remembers what a caller paid for elsewhere, so long ago.
-    pub(crate) fn learn_paid(
-        &self,
-        caller: ScopeId,
-        ago: Duration,
-        fingerprints: impl ExactSizeIterator<Item = u32>,
-    ) -> Result<()> {
+    pub(crate) fn learn_paid(&self, caller: ScopeId, ago: Duration, fingerprints: &[u32]) -> Result<()> {
         let now_ns = self.time.ledger_ns();
         let paid_ns = now_ns.saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX));
         let Some(remembered) = self.memory.recall(&self.db, caller, now_ns)? else { return Ok(()) };

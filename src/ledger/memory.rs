@@ -21,8 +21,6 @@ use crate::novelty::{FULL_BITS, MAX_CUT_EXPOSURE, MAX_REMEMBERED, NoveltySet, ex
 use crate::words::Result;
 
 const SHARDS: usize = 64;
-/// Lines of a caller's set that are asked for before the first is read: what the first level of a cache holds.
-const ASKED_AT_ONCE: usize = 256;
 /// What a caller's entry takes beside its table: the entry, the set and what an allocator adds.
 const ENTRY_BYTES: usize = 224;
 const MINUTE_NS: u64 = 60_000_000_000;
@@ -56,23 +54,7 @@ pub(super) type Shared = Arc<Mutex<Remembered>>;
 impl Remembered {
     /// Positions of the numbers that are not free for this caller, in order.
     pub(super) fn novel(&self, fingerprints: &[u32]) -> Vec<u32> {
-        let mut positions: Vec<u32> = (0..fingerprints.len() as u32).collect();
-        if self.set.len() == 0 {
-            return positions;
-        }
-        let mut count = 0;
-        for (start, some) in (0_u32..).step_by(ASKED_AT_ONCE).zip(fingerprints.chunks(ASKED_AT_ONCE)) {
-            some.iter().for_each(|fingerprint| self.set.ask_for(*fingerprint));
-            // Every position is written and some are written over: whether a number is free cannot be guessed.
-            for (position, fingerprint) in (start..).zip(some) {
-                if let Some(slot) = positions.get_mut(count) {
-                    *slot = position;
-                }
-                count += usize::from(!self.set.contains(*fingerprint));
-            }
-        }
-        positions.truncate(count);
-        positions
+        self.set.unknown(fingerprints)
     }
 
     /// Did this caller pay for the number?
@@ -262,16 +244,16 @@ impl Memory {
         Ok(remembered)
     }
 
-    /// Remembers numbers whose charge is durable; says of each whether it was not remembered yet and is now.
+    /// Remembers numbers whose charge is durable; tells which of them were not remembered yet and are now, in order.
     pub(super) fn remember(
         &self,
         caller: ScopeId,
         shared: &Shared,
         now_ns: u64,
-        paid: impl ExactSizeIterator<Item = u32>,
-        is_new: impl FnMut(bool),
+        paid: &[u32],
+        told: impl FnOnce(&[u32]),
     ) {
-        self.remember_paid(caller, shared, (now_ns, now_ns), paid, is_new);
+        self.remember_paid(caller, shared, (now_ns, now_ns), paid, told);
     }
 
     /// The same for numbers that were paid for at one moment and are heard of at another.
@@ -280,8 +262,8 @@ impl Memory {
         caller: ScopeId,
         shared: &Shared,
         (paid_ns, now_ns): (u64, u64),
-        paid: impl ExactSizeIterator<Item = u32>,
-        mut is_new: impl FnMut(bool),
+        paid: &[u32],
+        told: impl FnOnce(&[u32]),
     ) {
         let generation = self.generation(paid_ns / MINUTE_NS);
         let mut remembered = shared.lock();
@@ -296,17 +278,10 @@ impl Memory {
         let Remembered { set, unwritten, .. } = &mut *remembered;
         let Some((_, unwritten)) = unwritten.get_mut(of_generation) else { return };
         let waiting = unwritten.len();
-        unwritten.reserve(paid.len());
-        set.reserve(paid.len());
-        for fingerprint in paid {
-            // Another lookup of the caller may have paid for it as well.
-            let inserted = set.insert(fingerprint, FULL_BITS);
-            if inserted {
-                unwritten.push(fingerprint);
-            }
-            is_new(inserted);
-        }
+        // Another lookup of the caller may have paid for some of them as well.
+        set.insert_all(paid, unwritten);
         let added = unwritten.len() - waiting;
+        told(unwritten.get(waiting..).unwrap_or_default());
         remembered.stale_at_min = remembered.stale_at_min.min(self.stale_at(generation));
         let grown = remembered.set.memory_bytes() - before;
         let queue = !std::mem::replace(&mut remembered.is_queued, true);

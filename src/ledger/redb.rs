@@ -355,8 +355,7 @@ impl RedbLedger {
         let deferred = novel.split_off(granted);
         // Only now: what is remembered is free, so it must be paid for good.
         if let Some(remembered) = remembered.filter(|_| granted > 0) {
-            let paid = novel.iter().map(|at| fingerprints.get(*at as usize).copied().unwrap_or_default());
-            self.memory.remember(caller, &remembered, now_ns, paid, |_| ());
+            self.memory.remember(caller, &remembered, now_ns, &at_positions(fingerprints, &novel), |_| ());
             if self.memory.must_write(now_ns) {
                 self.write_some_novelty()?;
             }
@@ -450,6 +449,14 @@ impl RedbLedger {
         self.buckets.advanced(&states);
         Ok(())
     }
+}
+
+/// The fingerprints at these positions.
+pub(super) fn at_positions(fingerprints: &[u32], positions: &[u32]) -> Vec<u32> {
+    if positions.len() == fingerprints.len() {
+        return fingerprints.to_vec();
+    }
+    positions.iter().map(|at| fingerprints.get(*at as usize).copied().unwrap_or_default()).collect()
 }
 
 #[cold]

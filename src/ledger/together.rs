@@ -2,6 +2,7 @@
 
 use super::buckets::Want;
 use super::memory::Shared;
+use super::redb::at_positions;
 use super::{Grant, RedbLedger, Scope, ScopeId, Verdict};
 use crate::words::Result;
 
@@ -71,11 +72,11 @@ impl RedbLedger {
         fingerprints: &[u32],
         paid: &mut Vec<u32>,
     ) -> Result<()> {
-        let mut new = Vec::with_capacity(paid.len());
-        let of_paid = paid.iter().map(|at| fingerprints.get(*at as usize).copied().unwrap_or_default());
-        self.memory.remember(caller, remembered, now_ns, of_paid, |is_new| new.push(is_new));
-        let mut new = new.into_iter();
-        paid.retain(|_| new.next().unwrap_or_default());
+        let of_paid = at_positions(fingerprints, paid);
+        self.memory.remember(caller, remembered, now_ns, &of_paid, |new| {
+            let (mut of_paid, mut new) = (of_paid.iter(), new.iter().peekable());
+            paid.retain(|_| of_paid.next().is_some_and(|fingerprint| new.next_if_eq(&fingerprint).is_some()));
+        });
         if self.memory.must_write(now_ns) {
             self.write_some_novelty()?;
         }

@@ -1,8 +1,11 @@
 //! The fingerprints of one caller in memory: an open-addressed table of `u32`, a cache line at a time.
 
 use super::{FULL_BITS, MAX_REMEMBERED};
-use crate::prefetch;
+use crate::prefetch::{self, BLOCK, block};
+use crate::wide;
 
+/// Fingerprints between the one whose line is asked for and the one that is looked for.
+const LEAD: usize = 2 * BLOCK;
 /// Fingerprints in a line.
 const LANES: usize = 16;
 
@@ -34,15 +37,22 @@ struct Look {
 
 impl Line {
     /// Is this lane in the line? Whole lanes only: a third of the work of [`Line::look`].
-    #[inline]
+    #[inline(always)]
     fn has(&self, lane: u32) -> bool {
         self.0.iter().fold(0, |known, of| known | u32::from(*of == lane)) != 0
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_full(&self) -> bool {
         let [.., last] = self.0;
         last != 0
+    }
+
+    /// [`Line::look`] among whole lanes only.
+    #[inline(always)]
+    fn look_whole(&self, wanted: u32) -> Look {
+        let used = self.0.iter().fold(0, |used, lane| used + u32::from(*lane != 0));
+        Look { is_known: self.has(wanted), used }
     }
 
     /// Compares with all lanes at once: there is no branch for a processor to guess, and compilers use its vectors.
@@ -61,16 +71,24 @@ impl Line {
 }
 
 impl NoveltySet {
+    /// Positions of the fingerprints that are not in the set, in order.
+    pub(crate) fn unknown(&self, fingerprints: &[u32]) -> Vec<u32> {
+        if self.len() == 0 {
+            return (0..fingerprints.len() as u32).collect();
+        }
+        wide::run(Unknown { set: self, fingerprints })
+    }
+
     /// Asks the memory for what [`NoveltySet::contains`] will read.
-    #[inline]
-    pub(crate) fn ask_for(&self, fingerprint: u32) {
+    #[inline(always)]
+    fn ask_for(&self, fingerprint: u32) {
         if let Some(line) = self.lines.get(self.home(fingerprint << 1)) {
             prefetch::ask_for(line);
         }
     }
 
     /// Is this fingerprint, or what is left of it, in the set?
-    #[inline]
+    #[inline(always)]
     pub(crate) fn contains(&self, fingerprint: u32) -> bool {
         let wanted = fingerprint << 1;
         let mut at = self.home(wanted);
@@ -97,6 +115,14 @@ impl NoveltySet {
         self.put((fingerprint >> cut << 1 | 1) << cut)
     }
 
+    /// Adds whole fingerprints, and appends to `new` those that were not known, in order. What the set has no room for is
+    /// not added.
+    pub(crate) fn insert_all(&mut self, fingerprints: &[u32], new: &mut Vec<u32>) {
+        self.reserve(fingerprints.len());
+        new.reserve(fingerprints.len());
+        wide::run(InsertAll { set: self, fingerprints, new });
+    }
+
     /// How many fingerprints are in the set.
     pub(crate) const fn len(&self) -> usize {
         self.used as usize
@@ -107,17 +133,17 @@ impl NoveltySet {
         self.lines.capacity() * size_of::<Line>()
     }
 
-    #[inline]
+    #[inline(always)]
     fn home(&self, lane: u32) -> usize {
         (u64::from(lane) >> (32 - self.lines.len().checked_ilog2().unwrap_or(0))) as usize
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, lane: u32) -> bool {
         let mut at = self.home(lane);
         let last = self.lines.len().wrapping_sub(1);
         while let Some(line) = self.lines.get_mut(at) {
-            let look = line.look(lane);
+            let look = if self.has_cut { line.look(lane) } else { line.look_whole(lane) };
             if look.is_known {
                 return false;
             }
@@ -155,6 +181,60 @@ impl NoveltySet {
                     break;
                 }
                 at = (at + 1) & (lines - 1);
+            }
+        }
+    }
+}
+
+/// [`NoveltySet::unknown`] of a set that is not empty.
+struct Unknown<'a> {
+    set: &'a NoveltySet,
+    fingerprints: &'a [u32],
+}
+
+impl wide::Work for Unknown<'_> {
+    type Output = Vec<u32>;
+
+    #[inline(always)]
+    fn run(self) -> Vec<u32> {
+        let mut positions = vec![0; self.fingerprints.len()];
+        let mut count = 0;
+        for at in (0..self.fingerprints.len() + LEAD).step_by(BLOCK) {
+            for fingerprint in block(self.fingerprints, at) {
+                self.set.ask_for(*fingerprint);
+            }
+            let Some(at) = at.checked_sub(LEAD) else { continue };
+            for (position, fingerprint) in (at as u32..).zip(block(self.fingerprints, at)) {
+                // Every position is written and some are written over: whether a number is free cannot be guessed.
+                if let Some(to) = positions.get_mut(count) {
+                    *to = position;
+                }
+                count += usize::from(!self.set.contains(*fingerprint));
+            }
+        }
+        positions.truncate(count);
+        positions
+    }
+}
+
+/// [`NoveltySet::insert_all`], when there is room.
+struct InsertAll<'a> {
+    set: &'a mut NoveltySet,
+    fingerprints: &'a [u32],
+    new: &'a mut Vec<u32>,
+}
+
+impl wide::Work for InsertAll<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for fingerprint in self.fingerprints {
+            if self.set.len() >= MAX_REMEMBERED {
+                break;
+            }
+            if self.set.put(fingerprint << 1 | 1) {
+                self.new.push(*fingerprint);
             }
         }
     }
