@@ -14,8 +14,9 @@ use crate::segment::staged::{BucketPlace, FilterPlace, TagMatch, Take};
 use crate::wide;
 use crate::words::{AccountId, Key, OptIns, Purpose, Result, Stamp};
 
-/// Keys between the one whose filter block is asked for and the one whose is tested. For tag lines and slots it is a block.
+/// Keys between the one whose filter block is asked for and the one whose is tested, and the same of tag lines and slots.
 const FILTER_LEAD: usize = 2 * BLOCK;
+const TABLE_LEAD: usize = BLOCK;
 /// Keys that go through the filter before those that pass go on to the table. What is noted of them fits the first level of
 /// a cache.
 const GROUP: usize = 256;
@@ -238,9 +239,10 @@ impl<'a> Probe<'a> {
         asked.clear();
         asked.reserve(keys.len());
         let before = passed.len();
-        for at in (0..keys.len() + FILTER_LEAD).step_by(BLOCK) {
+        let lead = lead_of(keys.len(), FILTER_LEAD);
+        for at in (0..keys.len() + lead).step_by(BLOCK) {
             self.ask_filter(block(keys, at), asked);
-            if let Some(at) = at.checked_sub(FILTER_LEAD) {
+            if let Some(at) = at.checked_sub(lead) {
                 test_filter(first + at as u32, block(asked, at), passed)?;
             }
         }
@@ -269,16 +271,20 @@ impl<'a> Probe<'a> {
         matches: &mut Vec<(u32, TagMatch)>,
         horizon: Option<&Horizon>,
     ) -> Result<()> {
+        if passed.is_empty() {
+            return Ok(());
+        }
         placed.clear();
         placed.reserve(passed.len());
         matches.clear();
         matches.reserve(passed.len());
         let mut read = 0;
-        for at in (0..passed.len() + 2 * BLOCK).step_by(BLOCK) {
+        let lead = lead_of(passed.len(), TABLE_LEAD);
+        for at in (0..passed.len() + lead + TABLE_LEAD).step_by(BLOCK) {
             self.place(block(passed, at), placed);
             // Slots that were asked for a block ago.
             let asked = matches.len();
-            if let Some(at) = at.checked_sub(BLOCK) {
+            if let Some(at) = at.checked_sub(lead) {
                 self.match_tags(at as u32, block(placed, at), matches, horizon)?;
             }
             self.read_slots(placed, matches.get(read..asked).unwrap_or_default())?;
@@ -361,6 +367,13 @@ impl<'a> Probe<'a> {
         }
         Ok(())
     }
+}
+
+/// Few keys do not wait for others: there is nothing that could be done meanwhile.
+#[inline(always)]
+const fn lead_of(keys: usize, most: usize) -> usize {
+    let other_blocks = keys.saturating_sub(1) / BLOCK * BLOCK;
+    if other_blocks < most { other_blocks } else { most }
 }
 
 /// Adds the numbers, from `first` on, of the keys that pass their filter block.
