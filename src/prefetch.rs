@@ -1,6 +1,9 @@
 //! Asking the memory for a cache line ahead of its use.
 
-#![expect(unsafe_code, reason = "a prefetch takes a pointer; the argument is at the call")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "a prefetch takes a pointer; the argument is at the call")
+)]
 
 /// Items whose lines are asked for together, while an earlier block is worked on: few enough for a processor to have all of
 /// them under way, and a short loop, so that nothing holds them up.

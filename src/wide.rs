@@ -1,7 +1,10 @@
 //! Loops compiled twice: for every processor, and for those with 256-bit vectors and the newer bit instructions, which
 //! nearly all servers have. The source is the same, so the answers are.
 
-#![expect(unsafe_code, reason = "instructions that a processor may lack; the argument is at the call")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "instructions that a processor may lack; the argument is at the call")
+)]
 
 /// A loop that is worth it. Only what is inlined into [`Work::run`] is compiled twice.
 pub(crate) trait Work {

@@ -432,3 +432,66 @@ fn is_changed(changes: &[Changed], number: u32, account: AccountId) -> bool {
     let start = changes.partition_point(|(of, ..)| *of < number);
     changes.iter().skip(start).take_while(|(of, ..)| *of == number).any(|(_, changed, _)| *changed == account)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::index::{Index, Options};
+    use crate::wide::Work;
+    use crate::words::{Listing, PhoneHash, Secret, Version};
+
+    fn hash(i: u32) -> PhoneHash {
+        PhoneHash::from_bytes(*blake3::hash(&i.to_le_bytes()).as_bytes())
+    }
+
+    /// Every third number has no account, every seventh has thirty, which fill their buckets, and every other account hides.
+    fn listings() -> Vec<(u32, u64, OptIns)> {
+        let accounts = |i: u32| match i {
+            _ if i.is_multiple_of(3) => 0,
+            _ if i.is_multiple_of(7) => 30,
+            _ => 1,
+        };
+        let of_number = |i: u32| (0..accounts(i)).map(move |account| (i, u64::from(i) << 8 | account));
+        let opt_ins = [OptIns::SEARCH, OptIns::CONTACT_SYNC];
+        (0..3_000).flat_map(of_number).map(|(i, account)| (i, account, opt_ins[account as usize % 2])).collect()
+    }
+
+    /// Whatever the number of keys is in blocks, and whatever the processor has.
+    #[test]
+    fn keys_in_blocks_are_answered_as_one_by_one_and_wide_as_narrow() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(Secret::from_bytes([7; 32])).background(false).segment_listings(8_000);
+        let index = Index::open(dir.path(), options).unwrap();
+        let (mut expected, mut rows) = (BTreeMap::<u32, Vec<AccountId>>::new(), Vec::new());
+        for (i, account, opt_ins) in listings() {
+            let account = AccountId::from(account);
+            rows.push(Listing { hash: hash(i), account, opt_ins, version: Version::default() });
+            if opt_ins.allows(Purpose::Search) {
+                expected.entry(i).or_default().push(account);
+            }
+        }
+        index.import(rows).unwrap();
+        let inner = &index.inner;
+        let segments = inner.segments.load();
+        assert!(segments.live().any(|live| live.segment().header().spill_buckets > 0));
+        let horizon = Horizon::of_bytes(0);
+        for len in [0, 1, 15, 16, 17, 32, 33, 49, 255, 256, 257, 700, 3_000] {
+            let mut keys = Vec::new();
+            inner.ring.keys_of((0..len).map(|i| hash(i * 11 % 3_000)).collect::<Vec<_>>().iter(), &mut keys);
+            let shown = |i: u32| expected.get(&(i * 11 % 3_000)).into_iter().flatten();
+            let expected: Vec<_> = (0..len).flat_map(|i| shown(i).map(move |account| (i, *account))).collect();
+            for (is_wide, horizon) in
+                [(false, None), (true, None), (false, Some(&horizon)), (true, Some(&horizon))]
+            {
+                let mut probe = Probe::new(Purpose::Search, &keys, &segments, &[]);
+                let tables = Tables { probe: &mut probe, horizon };
+                if is_wide { wide::run(tables) } else { tables.run() }.unwrap();
+                probe.spill_area().unwrap();
+                probe.probed.found.sort();
+                assert!(probe.probed.found == expected, "{len} keys");
+            }
+        }
+    }
+}

@@ -247,6 +247,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wide::Work;
 
     proptest! {
         /// The set says what a plain set of prefixes says.
@@ -273,6 +274,36 @@ mod tests {
             for question in near.chain(asked) {
                 let known = (22..=31).any(|bits| model.contains(&(bits, question >> (31 - bits))));
                 prop_assert_eq!(set.contains(question), known);
+            }
+        }
+    }
+
+    proptest! {
+        /// Whole batches come to what their fingerprints one by one do, whatever the processor has.
+        #[test]
+        fn batches_equal_their_fingerprints(
+            known in prop::collection::vec((0_u32..400, 22_u32..=31), 0..60), is_whole in any::<bool>(), batch in prop::collection::vec(0_u32..400, 0..100),
+        ) {
+            let spread = |i: u32| i.wrapping_mul(0x9e37_79b9) >> 1;
+            let mut set = NoveltySet::default();
+            for (i, bits) in known {
+                set.insert(spread(i), if is_whole { FULL_BITS } else { bits });
+            }
+            let batch: Vec<u32> = batch.into_iter().map(spread).collect();
+            let unknown: Vec<u32> = (0..).zip(&batch).filter(|(_, f)| !set.contains(**f)).map(|(at, _)| at).collect();
+            prop_assert_eq!(&set.unknown(&batch), &unknown);
+            prop_assert_eq!(Unknown { set: &set, fingerprints: &batch }.run(), unknown);
+            let mut one_by_one = set.clone();
+            let expected: Vec<u32> = batch.iter().copied().filter(|f| one_by_one.insert(*f, FULL_BITS)).collect();
+            let (mut wide, mut narrow, mut new) = (set.clone(), set, Vec::new());
+            wide.insert_all(&batch, &mut new);
+            prop_assert_eq!(&new, &expected);
+            new.clear();
+            narrow.reserve(batch.len());
+            InsertAll { set: &mut narrow, fingerprints: &batch, new: &mut new }.run();
+            prop_assert_eq!(new, expected);
+            for set in [wide, narrow] {
+                prop_assert!(set.len() == one_by_one.len() && batch.iter().all(|f| set.contains(*f)));
             }
         }
     }

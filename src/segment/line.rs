@@ -1,6 +1,9 @@
 //! What is done with single cache lines: asking for one ahead of its use, and comparing 56 tags at once.
 
-#![expect(unsafe_code, reason = "SSE2 takes a processor that has it; the argument is at the call")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "SSE2 takes a processor that has it; the argument is at the call")
+)]
 
 use crate::prefetch::ask_for;
 
