@@ -2,8 +2,8 @@
 //!
 //! Keys go through each step in blocks: filter block, tag line, slot. A step asks the memory for the lines of one block and
 //! then works on an earlier one, whose lines have come meanwhile. A processor works on as many instructions at once as its
-//! window holds, and a prefetch stays in it until its page is found: where nothing else is between them, many such searches
-//! overlap, and a pipeline that alternates key by key was slower than no pipeline at all. Measured in
+//! window holds, and a prefetch stays in it until its page is found: where little else is between them, many such searches
+//! overlap. A pipeline that alternates key by key was slower than none, but where nothing was found. Measured in
 //! `docs/PERFORMANCE.md`.
 
 use super::Inner;
