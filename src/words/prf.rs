@@ -139,11 +139,12 @@ impl Drop for Cmac {
 }
 
 /// Up to [`LANES`] messages. Phones fill the blocks from the front and e-mail addresses from the back, so each
-/// domain is one run of blocks whatever the order in which they came; `order` remembers that.
+/// domain is one run of blocks whatever the order in which they came; `places` remembers that.
 struct Lanes {
     first: [Block; LANES],
     second: [Block; LANES],
-    order: [Domain; LANES],
+    /// Where the message of each item is, by the item's number.
+    places: [u8; LANES],
     phones: usize,
     emails: usize,
 }
@@ -153,49 +154,37 @@ impl Lanes {
         Self {
             first: [Block::default(); LANES],
             second: [Block::default(); LANES],
-            order: [Domain::Phone; LANES],
+            places: [0; LANES],
             phones: 0,
             emails: 0,
         }
     }
 
     /// Takes the next items. False if there were none.
-    #[inline]
+    #[inline(always)]
     fn fill<'a>(&mut self, items: &mut impl Iterator<Item = (Domain, &'a [u8; 32])>) -> bool {
         // Counted in registers: through `self` each would be a store for each item.
         let (mut phones, mut emails) = (0, 0);
-        let mut blocks = self.first.iter_mut().zip(&mut self.second);
-        // The lanes come first: `zip` asks its right side only after the left one gave, so no item is lost.
-        for (order, (domain, hash)) in self.order.iter_mut().zip(items) {
-            let free = match domain {
-                Domain::Phone => {
-                    phones += 1;
-                    blocks.next()
-                }
-                Domain::Email => {
-                    emails += 1;
-                    blocks.next_back()
-                }
-            };
-            // There is one pair of blocks for each place in `order`.
-            if let Some((first, second)) = free {
+        // The places come first: `zip` asks its right side only after the left one gave, so no item is lost.
+        for (place, (domain, hash)) in self.places.iter_mut().zip(items) {
+            // No branch on the domain: which of a mixed batch are e-mail addresses cannot be guessed.
+            let is_email = usize::from(domain == Domain::Email);
+            let at = if is_email == 1 { LANES - 1 - emails } else { phones };
+            phones += 1 - is_email;
+            emails += is_email;
+            if let (Some(first), Some(second)) = (self.first.get_mut(at), self.second.get_mut(at)) {
                 (*first, *second) = halves(hash);
             }
-            *order = domain;
+            *place = at as u8;
         }
         (self.phones, self.emails) = (phones, emails);
         phones + emails > 0
     }
 
-    #[inline]
+    #[inline(always)]
     fn drain(&self, sink: &mut impl FnMut([u8; 16])) {
-        let mut tags = self.first.iter();
-        for domain in self.order.iter().take(self.phones + self.emails) {
-            let tag = match domain {
-                Domain::Phone => tags.next(),
-                Domain::Email => tags.next_back(),
-            };
-            if let Some(tag) = tag {
+        for place in self.places.iter().take(self.phones + self.emails) {
+            if let Some(tag) = self.first.get(usize::from(*place)) {
                 sink((*tag).into());
             }
         }
