@@ -17,12 +17,18 @@ use crate::words::{Error, Result};
 /// Memory from which on huge pages are asked for: one of them.
 const HUGE_PAGE_LEN: usize = 2 << 20;
 
+/// The smallest page of any system.
+const PAGE_LEN: usize = 4 << 10;
+
 /// Bytes of one call: what Linux reads ahead by default.
 const ASKED_AT_ONCE: usize = 128 << 10;
 
 /// A whole file, read-only, in memory: a map of it, or a copy.
 #[derive(Debug)]
-pub(crate) struct MappedFile(Mmap);
+pub(crate) struct MappedFile {
+    map: Mmap,
+    is_copy: bool,
+}
 
 impl MappedFile {
     /// Maps a file that will be read as a whole.
@@ -45,7 +51,10 @@ impl MappedFile {
             // while it is borrowed: no code of this crate writes to a published file, and the directory's lock
             // keeps other instances of this crate out. Values read are checked before use and never trusted to
             // uphold memory safety, so even a foreign writer gives a wrong value and not an out-of-bounds access.
-            File::Real(file) => unsafe { Mmap::map(&file) }.map(Self).map_err(Error::io("map", path)),
+            File::Real(file) => {
+                let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
+                Ok(Self { map, is_copy: false })
+            }
             #[cfg(feature = "internals")]
             file @ File::Sim(_) => Self::copy_of(file, path),
         }
@@ -68,7 +77,8 @@ impl MappedFile {
             tracing::debug!(%error, "no huge pages for the copy of a segment");
         }
         file.read_exact(&mut memory).map_err(Error::io("read", path))?;
-        memory.make_read_only().map(Self).map_err(Error::io("get memory for", path))
+        let map = memory.make_read_only().map_err(Error::io("get memory for", path))?;
+        Ok(Self { map, is_copy: true })
     }
 
     /// Asks the kernel to read a part, without waiting for it. It is a hint: what is not read now is read when touched.
@@ -76,7 +86,7 @@ impl MappedFile {
     /// Linux reads no more for one call than it would read ahead, and forgets the rest (`force_page_cache_ra`), so a
     /// large part is asked for in pieces.
     pub(crate) fn ask(&self, part: Range<usize>) {
-        let end = part.end.min(self.0.len());
+        let end = part.end.min(self.map.len());
         for start in (part.start..end).step_by(ASKED_AT_ONCE) {
             let piece = start..end.min(start + ASKED_AT_ONCE);
             self.advise(memmap2::Advice::WillNeed, piece, "a part of a segment is not read ahead");
@@ -95,7 +105,7 @@ impl MappedFile {
     /// All of the file will be read, and stays: in huge pages where the kernel can. Random lines of a large map miss
     /// the TLB once each with small pages.
     pub(crate) fn expect_all(&self) {
-        self.expect_part(0..self.0.len());
+        self.expect_part(0..self.map.len());
     }
 
     /// [`MappedFile::expect_all`] of a part.
@@ -118,7 +128,7 @@ impl MappedFile {
     /// Keeps a part in memory as long as it is mapped. `false` where the system does not let this process.
     pub(crate) fn lock(&self, part: Range<usize>) -> bool {
         #[cfg(target_os = "linux")]
-        if let Some(bytes) = self.0.get(part) {
+        if let Some(bytes) = self.map.get(part) {
             // SAFETY: the range is borrowed memory of this map, and locking changes neither its contents nor its
             // protection; the kernel undoes it when the map goes.
             return match unsafe { rustix::mm::mlock(bytes.as_ptr().cast_mut().cast(), bytes.len()) } {
@@ -136,20 +146,55 @@ impl MappedFile {
 
     /// Lets go of a part: the next touch reads it from the disk. Not of copies, whose bytes are nowhere else.
     #[cfg(feature = "internals")]
-    pub(crate) fn drop_pages(&self, disk: &Disk, path: &Path, part: Range<usize>) -> Result<()> {
-        let Disk::Real = disk else { return Ok(()) };
+    pub(crate) fn drop_pages(&self, path: &Path, part: Range<usize>) -> Result<()> {
+        let end = part.end.min(self.map.len()) / PAGE_LEN * PAGE_LEN;
+        self.let_go(path, part.start.next_multiple_of(PAGE_LEN)..end)
+    }
+
+    /// Lets go of what is in memory of each huge page that is there in part only: page by page, as the first lookups read
+    /// it. The kernel keeps such pages as they came, so that the rest could not come as a huge one.
+    pub(crate) fn let_go_of_parts(&self, path: &Path) {
+        for start in (0..self.map.len()).step_by(HUGE_PAGE_LEN) {
+            let huge = start..start + HUGE_PAGE_LEN;
+            if self.is_there_in_part(huge.clone())
+                && let Err(error) = self.let_go(path, huge)
+            {
+                tracing::debug!(%error, "a huge page of a segment stays in parts");
+            }
+        }
+    }
+
+    /// Is some of a huge page in memory and some not? No for one that ends behind the file: it cannot be huge.
+    #[cfg(target_os = "linux")]
+    fn is_there_in_part(&self, huge: Range<usize>) -> bool {
+        let Some(bytes) = self.map.get(huge) else { return false };
+        // The kernel writes as many as there are pages, which may be larger than these, and less.
+        let mut pages = [0; HUGE_PAGE_LEN / PAGE_LEN];
+        // SAFETY: the address and length are those of borrowed memory of this map, which begins at a page and the huge
+        // page at one of its; a byte is written for each page of it, and none is smaller than `PAGE_LEN`.
+        let asked = unsafe { libc::mincore(bytes.as_ptr().cast_mut().cast(), bytes.len(), pages.as_mut_ptr()) };
+        let there = pages.iter().filter(|page| **page & 1 == 1).count();
+        asked == 0 && there > 0 && there < HUGE_PAGE_LEN / rustix::param::page_size()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    const fn is_there_in_part(&self, _: Range<usize>) -> bool {
+        false
+    }
+
+    /// Nothing is done to a copy.
+    fn let_go(&self, path: &Path, part: Range<usize>) -> Result<()> {
         #[cfg(target_os = "linux")]
-        {
-            let (start, end) = (part.start.next_multiple_of(4096), part.end.min(self.0.len()) / 4096 * 4096);
-            let Some(len) = end.checked_sub(start).filter(|len| *len > 0) else { return Ok(()) };
+        if let Some(length) = std::num::NonZeroU64::new(part.len() as u64).filter(|_| !self.is_copy) {
             let failed = Error::io("let go of", path);
-            // SAFETY: the map is of a file on the system's disk and read-only, so that its pages are those of the file: who
-            // touches one again reads the same bytes. Resident copies are not given here.
-            let dropped = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len) };
+            // SAFETY: this is a read-only map of a file and no copy, so that its pages are those of the file: who touches
+            // one again reads the same bytes.
+            let dropped = unsafe {
+                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, part.start, part.len())
+            };
             dropped.map_err(failed)?;
             let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
-            let length = std::num::NonZeroU64::new(len as u64);
-            rustix::fs::fadvise(&file, start as u64, length, rustix::fs::Advice::DontNeed)
+            rustix::fs::fadvise(&file, part.start as u64, Some(length), rustix::fs::Advice::DontNeed)
                 .map_err(|error| Error::io("let go of", path)(error.into()))?;
         }
         #[cfg(not(target_os = "linux"))]
@@ -158,9 +203,9 @@ impl MappedFile {
     }
 
     fn advise(&self, advice: memmap2::Advice, part: Range<usize>, refused: &'static str) {
-        let end = part.end.min(self.0.len());
+        let end = part.end.min(self.map.len());
         if part.start < end
-            && let Err(error) = self.0.advise_range(advice, part.start, end - part.start)
+            && let Err(error) = self.map.advise_range(advice, part.start, end - part.start)
         {
             tracing::debug!(%error, "{refused}");
         }
@@ -169,7 +214,7 @@ impl MappedFile {
 
 impl AsRef<[u8]> for MappedFile {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.map
     }
 }
 
@@ -263,6 +308,7 @@ mod tests {
         for len in [5_000, HUGE_PAGE_LEN + 5] {
             std::fs::write(&path, vec![7; len]).unwrap();
             let copy = MappedFile::copy(&Disk::Real, &path).unwrap();
+            copy.let_go(&path, 0..4_096).unwrap();
             std::fs::write(&path, [8; 3]).unwrap();
             assert!(copy.as_ref().len() == len && copy.as_ref().iter().all(|byte| *byte == 7));
         }
@@ -277,6 +323,7 @@ mod tests {
         let map = MappedFile::open_sparse(&Disk::Real, &path).unwrap();
         let parts = [0..bytes.len(), 0..0, 4_000..5_000, 4_096..HUGE_PAGE_LEN + 9, 5_000..usize::MAX];
         for part in parts {
+            map.let_go_of_parts(&path);
             map.expect_random(part.clone());
             map.ask(part.clone());
             map.expect_part(part.clone());
@@ -287,6 +334,28 @@ mod tests {
         #[cfg(target_os = "linux")]
         assert!(map.lock(0..100), "a page can be locked by anybody");
         assert!(!map.lock(5_000..usize::MAX));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_huge_page_of_which_a_part_is_there_is_let_go_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, vec![7; 3 * HUGE_PAGE_LEN + 5_000]).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        let map = MappedFile::open_sparse(&Disk::Real, &path).unwrap();
+        map.expect_random(0..usize::MAX);
+        let huge = |number: usize| number * HUGE_PAGE_LEN..(number + 1) * HUGE_PAGE_LEN;
+        map.let_go(&path, 0..3 * HUGE_PAGE_LEN).unwrap();
+        map.populate(huge(1));
+        let _ = std::hint::black_box(map.as_ref()[2 * HUGE_PAGE_LEN + 9_000]);
+        // A file system in memory keeps all pages, whatever it is told.
+        let all: Vec<_> = (0..4).map(|number| map.is_there_in_part(huge(number))).collect();
+        assert!(all == [false, false, true, false] || all == [false; 4], "{all:?}");
+        map.let_go_of_parts(&path);
+        assert!((0..4).all(|number| !map.is_there_in_part(huge(number))));
+        assert!(map.as_ref().iter().all(|byte| *byte == 7));
     }
 
     #[test]

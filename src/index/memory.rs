@@ -333,7 +333,11 @@ impl LiveSegment {
         let (segment, file) = (self.segment(), self.segment().bytes());
         let parts = [segment.filter_part(), segment.sums_part()];
         let [filter, _] = parts.clone();
-        file.expect_part(filter);
+        if lock {
+            file.expect_part(filter);
+        } else {
+            self.expect_all();
+        }
         let locked = parts.into_iter().fold(lock, |locked, part| {
             if lock {
                 // Nothing else of the file is wanted: all of it at once, and not a fault after the other, which took
@@ -349,11 +353,17 @@ impl LiveSegment {
         Ok(())
     }
 
+    /// All of it is about to be read, in huge pages: the first ones may have come in small ones, and would stay so.
+    fn expect_all(&self) {
+        let file = self.segment().bytes();
+        file.let_go_of_parts(self.path());
+        file.expect_all();
+    }
+
     /// Reads and checks everything.
     fn fill(&self) -> Result<()> {
-        let file = self.segment().bytes();
-        file.expect_all();
-        file.populate(0..self.segment().len());
+        self.expect_all();
+        self.segment().bytes().populate(0..self.segment().len());
         self.locate(Segment::check_pages_left)?;
         self.presence().filter.store(true, Ordering::Relaxed);
         self.presence().table.store(true, Ordering::Relaxed);

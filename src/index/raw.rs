@@ -53,11 +53,7 @@ impl Index {
             return Ok(());
         }
         for live in self.inner.segments.load().live() {
-            live.segment().bytes().drop_pages(
-                &self.inner.options.disk,
-                live.path(),
-                live.segment().table_part(),
-            )?;
+            live.segment().bytes().drop_pages(live.path(), live.segment().table_part())?;
         }
         if let Some(horizon) = self.inner.residency.horizon() {
             horizon.forget();
