@@ -304,7 +304,7 @@ pub fn shard_bytes_pass(bytes: &[u8]) -> bool {
 /// Asks the memory for the line at an offset, as the engine does; nothing past the end.
 #[inline(always)]
 pub fn prefetch(bytes: &[u8], at: usize) {
-    line::prefetch(bytes, at);
+    crate::prefetch::ask_for_byte(bytes, at);
 }
 
 /// The first 56 bytes of a line that are the tag, a bit each, compared as the engine does.

@@ -18,15 +18,26 @@ pub(crate) fn block<T>(items: &[T], at: usize) -> &[T] {
 /// Asks for the line that an item begins in, without waiting for it.
 #[inline(always)]
 pub(crate) fn ask_for<T>(item: &T) {
+    ask_for_line(std::ptr::from_ref(item).cast());
+}
+
+/// Asks for the line of a byte of these, or of where it would be behind them.
+#[inline(always)]
+pub(crate) fn ask_for_byte(bytes: &[u8], at: usize) {
+    ask_for_line(bytes.as_ptr().wrapping_add(at));
+}
+
+#[inline(always)]
+fn ask_for_line(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch is a hint: it reads no value, raises no fault whatever the address, and here the address is
-    // that of a borrowed item. Its instruction, SSE, is part of every x86-64 processor.
+    // SAFETY: a prefetch is a hint: it reads no value and raises no fault, whatever the address. Its instruction, SSE, is
+    // part of every x86-64 processor.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(item).cast());
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = item;
+    let _ = at;
 }
 
 #[cfg(test)]
@@ -48,6 +59,10 @@ mod tests {
         items.iter().for_each(ask_for);
         ask_for(&());
         ask_for(&[0_u8; 0]);
+        for at in [0, 63, 64, 4_096, usize::MAX] {
+            ask_for_byte(&items[0], at);
+            ask_for_byte(&[], at);
+        }
         assert_eq!(items, [[7; 64]; 3]);
     }
 }

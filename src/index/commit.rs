@@ -58,7 +58,9 @@ fn stored_in(map: &SegmentMap, changes: &[Change]) -> Result<Vec<Option<Stamp>>>
         asked.clear();
         asked.extend(some.iter().map(|change| {
             let live = map.of(change.entry.key)?;
-            Some((live, live.segment().home_place(change.entry.key)))
+            let place = live.segment().home_place(change.entry.key);
+            live.segment().ask_for_tags(place);
+            Some((live, place))
         }));
         for (change, asked) in some.iter().zip(&asked) {
             let entry = change.entry;

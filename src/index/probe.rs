@@ -1,10 +1,10 @@
 //! The probe of a lookup: a batch of keys through overlay, filters and tables.
 //!
-//! Keys go through each step in blocks: filter block, tag line, slot. A step asks the memory for the lines of one block and
-//! then works on an earlier one, whose lines have come meanwhile. A processor works on as many instructions at once as its
-//! window holds, and a prefetch stays in it until its page is found: where little else is between them, many such searches
-//! overlap. A pipeline that alternates key by key was slower than none, but where nothing was found. Measured in
-//! `docs/PERFORMANCE.md`.
+//! A processor works on as many instructions at once as its window holds, and a prefetch stays in it until its page is
+//! found. In a large table most pages have to be searched for, so where the tag lines are is computed for a group of keys first, and
+//! then a loop that does nothing else asks for all of them: many searches overlap. A filter is small enough for its pages to be known:
+//! its blocks are asked for a block of keys at a time, while an earlier one is tested. Slots are near their tag line, and
+//! are asked for as soon as it is compared. Measured in `docs/PERFORMANCE.md`.
 
 use super::Inner;
 use super::segments::{LiveSegment, SegmentMap};
@@ -14,9 +14,8 @@ use crate::segment::staged::{BucketPlace, FilterPlace, TagMatch, Take};
 use crate::wide;
 use crate::words::{AccountId, Key, OptIns, Purpose, Result, Stamp};
 
-/// Keys between the one whose filter block is asked for and the one whose is tested, and the same of tag lines and slots.
+/// Keys between the one whose filter block is asked for and the one whose is tested.
 const FILTER_LEAD: usize = 2 * BLOCK;
-const TABLE_LEAD: usize = BLOCK;
 /// Keys that go through the filter before those that pass go on to the table. What is noted of them fits the first level of
 /// a cache.
 const GROUP: usize = 256;
@@ -33,10 +32,9 @@ struct Asked<'a> {
 /// A key that passed its filter block, by its number in the batch, and the bucket it belongs to.
 #[derive(Clone, Copy)]
 struct Placed<'a> {
-    number: u32,
-    key: Key,
     segment: &'a LiveSegment,
     place: BucketPlace,
+    number: u32,
 }
 
 /// Memory for the keys of a batch between its steps.
@@ -112,7 +110,7 @@ impl Inner {
         for key in keys {
             if let Some(segment) = segments.of(*key) {
                 segment.segment().filter_place(*key, purpose);
-                segment.segment().home_place(*key);
+                segment.segment().ask_for_tags(segment.segment().home_place(*key));
             }
         }
     }
@@ -278,27 +276,27 @@ impl<'a> Probe<'a> {
         placed.reserve(passed.len());
         matches.clear();
         matches.reserve(passed.len());
+        self.place(passed, placed);
+        for Placed { segment, place, .. } in placed.iter() {
+            segment.segment().ask_for_tags(*place);
+        }
         let mut read = 0;
-        let lead = lead_of(passed.len(), TABLE_LEAD);
-        for at in (0..passed.len() + lead + TABLE_LEAD).step_by(BLOCK) {
-            self.place(block(passed, at), placed);
+        for at in (0..placed.len() + BLOCK).step_by(BLOCK) {
             // Slots that were asked for a block ago.
             let asked = matches.len();
-            if let Some(at) = at.checked_sub(lead) {
-                self.match_tags(at as u32, block(placed, at), matches, horizon)?;
-            }
+            self.match_tags(at as u32, block(placed, at), matches, horizon)?;
             self.read_slots(placed, matches.get(read..asked).unwrap_or_default())?;
             read = asked;
         }
         Ok(())
     }
 
-    /// Asks for the tag lines of keys that passed.
+    /// The buckets of keys that passed.
     #[inline(always)]
     fn place(&self, passed: &[u32], placed: &mut Vec<Placed<'a>>) {
         for number in passed {
             if let Some((key, segment)) = self.of_number(*number) {
-                placed.push(Placed { number: *number, key, segment, place: segment.segment().home_place(key) });
+                placed.push(Placed { segment, place: segment.segment().home_place(key), number: *number });
             }
         }
     }
@@ -312,14 +310,15 @@ impl<'a> Probe<'a> {
         matches: &mut Vec<(u32, TagMatch)>,
         horizon: Option<&Horizon>,
     ) -> Result<()> {
-        for (at, key) in (first..).zip(placed) {
-            let matched = key.segment.segment().match_tags(key.place, key.key);
-            let matched = matched.map_err(|flaw| key.segment.located(flaw))?;
+        for (at, on_way) in (first..).zip(placed) {
+            let Placed { segment, place, number } = *on_way;
+            let Some(key) = self.keys.get(number as usize) else { continue };
+            let matched = segment.segment().match_tags(place, *key).map_err(|flaw| segment.located(flaw))?;
             if matched.overflows() {
-                self.note_spilled(key, horizon);
+                self.note_spilled(*key, on_way, horizon);
             }
             if matched.has_candidates() {
-                key.segment.segment().ask_for_slots(matched);
+                segment.segment().ask_for_slots(matched);
                 matches.push((at, matched));
             }
         }
@@ -329,7 +328,8 @@ impl<'a> Probe<'a> {
     #[inline(always)]
     fn read_slots(&mut self, placed: &[Placed<'a>], matches: &[(u32, TagMatch)]) -> Result<()> {
         for (at, matched) in matches {
-            let Some(Placed { number, key, segment, .. }) = placed.get(*at as usize) else { continue };
+            let Some(Placed { segment, number, .. }) = placed.get(*at as usize) else { continue };
+            let Some(key) = self.keys.get(*number as usize) else { continue };
             let mut taker = Taker::new(*number, self.purpose, self.changes, &mut self.probed);
             let read = segment.segment().read_slots(*matched, *key, &mut taker);
             read.map_err(|flaw| segment.located(flaw))?;
@@ -338,30 +338,33 @@ impl<'a> Probe<'a> {
         Ok(())
     }
 
-    /// Few keys find their home full.
+    /// Few keys find their home full. Their lines are asked for later, together: each is in a page of its own.
     #[cold]
-    fn note_spilled(&mut self, placed: &Placed<'a>, horizon: Option<&Horizon>) {
+    fn note_spilled(&mut self, key: Key, placed: &Placed<'a>, horizon: Option<&Horizon>) {
         let segment = placed.segment;
         if let Some(horizon) = horizon.filter(|_| !segment.is_filled()) {
-            segment.ask(segment.segment().spill_bucket_of(placed.key), horizon);
+            segment.ask(segment.segment().spill_bucket_of(key), horizon);
         }
-        if let Some(place) = segment.segment().spill_place(placed.key) {
+        if let Some(place) = segment.segment().spill_place(key) {
             self.spilled.push(Placed { place, ..*placed });
         }
     }
 
-    /// Looks into the spill area for the keys that found their home full. Few do, and their first lines were asked
-    /// for when that was seen.
+    /// Looks into the spill area for the keys that found their home full.
     fn spill_area(&mut self) -> Result<()> {
         let spilled = std::mem::take(&mut self.spilled);
-        let mut matches = Vec::with_capacity(spilled.len());
-        for key in &spilled {
-            let matched = key.segment.locate(|segment| segment.match_tags(key.place, key.key))?;
-            key.segment.segment().ask_for_spill_slots(matched);
-            matches.push(matched);
+        for Placed { segment, place, .. } in &spilled {
+            segment.segment().ask_for_tags(*place);
         }
-        for (Placed { number, key, segment, .. }, matched) in spilled.iter().zip(matches) {
-            let mut taker = Taker::new(*number, self.purpose, self.changes, &mut self.probed);
+        let mut matches = Vec::with_capacity(spilled.len());
+        for Placed { segment, place, number } in &spilled {
+            let Some(key) = self.keys.get(*number as usize) else { continue };
+            let matched = segment.locate(|segment| segment.match_tags(*place, *key))?;
+            segment.segment().ask_for_spill_slots(matched);
+            matches.push((*segment, *number, key, matched));
+        }
+        for (segment, number, key, matched) in matches {
+            let mut taker = Taker::new(number, self.purpose, self.changes, &mut self.probed);
             segment.locate(|segment| segment.read_spill(matched, *key, &mut taker))?;
             self.answered += usize::from(taker.agreed);
         }

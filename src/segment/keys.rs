@@ -131,6 +131,13 @@ impl KeyShape {
         (self.place(key) * self.buckets) >> 32
     }
 
+    /// The bucket, and where among its keys this one is: a fraction, in 2^-32.
+    #[inline(always)]
+    pub(crate) const fn home_and_part(self, key: Key) -> (u64, u32) {
+        let product = self.place(key) * self.buckets;
+        (product >> 32, product as u32)
+    }
+
     /// The tag: the last eight bits that are known. They are in the low half of a key always.
     #[inline(always)]
     pub(crate) const fn tag(self, key: Key) -> u8 {
@@ -210,7 +217,7 @@ mod tests {
             prop_assert!(!shape.wide && shape.is_sound());
             let masked = shape.mask(key);
             let home = shape.home(key);
-            prop_assert!(home < buckets && shape.home(masked) == home);
+            prop_assert!(home < buckets && shape.home(masked) == home && shape.home_and_part(key).0 == home);
             prop_assert_eq!(shape.tag(key), shape.tag(masked));
             prop_assert_eq!(shape.overflow_bit(key), shape.overflow_bit(masked));
             prop_assert_eq!(shape.restore(home, shape.stored(key), shape.tag(key)), Some(masked));

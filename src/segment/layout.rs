@@ -52,24 +52,26 @@ pub(crate) struct Header {
     pub(crate) members: [u64; PURPOSES],
 }
 
-/// Offsets of the parts of a segment, derived from its header.
+/// Offsets of the parts of a segment, derived from its header; in this order for [`super::reader::Segment`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
 pub(crate) struct Layout {
-    pub(crate) filter_at: usize,
+    pub(crate) table_at: usize,
+    /// Bytes of a bucket of the table.
+    pub(crate) bucket_len: usize,
+    /// Bytes of a slot of the table.
+    pub(crate) slot_len: usize,
     /// Where each purpose's blocks begin, and how many they are.
     pub(crate) filters: [(usize, u64); PURPOSES],
-    pub(crate) table_at: usize,
     pub(crate) spill_at: usize,
     /// End of the last bucket of the spill area.
     pub(crate) spill_end: usize,
+    /// Bytes of a slot of the spill area, which are wide always.
+    pub(crate) spill_slot_len: usize,
+    pub(crate) filter_at: usize,
     pub(crate) sums_at: usize,
     pub(crate) footer_at: usize,
     pub(crate) file_len: usize,
-    /// Bytes of a bucket of the table.
-    pub(crate) bucket_len: usize,
-    /// Bytes of a slot of the table, and of the spill area, whose slots are wide always.
-    pub(crate) slot_len: usize,
-    pub(crate) spill_slot_len: usize,
 }
 
 impl Layout {

@@ -1,21 +1,11 @@
-//! What is done with single cache lines: asking for one ahead of its use, and comparing 56 tags at once.
+//! Comparing 56 tags at once.
 
 #![cfg_attr(
     target_arch = "x86_64",
     expect(unsafe_code, reason = "SSE2 takes a processor that has it; the argument is at the call")
 )]
 
-use crate::prefetch::ask_for;
-
 use super::layout::{BUCKET_SLOTS, TAG_LINE_LEN};
-
-/// Asks the memory for the line at an offset, without waiting for it. Nothing is asked past the end.
-#[inline]
-pub(crate) fn prefetch(bytes: &[u8], at: usize) {
-    if let Some(byte) = bytes.get(at) {
-        ask_for(byte);
-    }
-}
 
 /// The slots of a tag line whose tag is this one, a bit each, slots without a listing included.
 #[inline]
@@ -92,12 +82,5 @@ mod tests {
                 prop_assert_eq!(portable::equal_bytes(&whole, tag) & ((1 << BUCKET_SLOTS) - 1), plain);
             }
         }
-    }
-
-    #[test]
-    fn a_prefetch_past_the_end_does_nothing() {
-        prefetch(&[], 0);
-        prefetch(&[1, 2, 3], 2);
-        prefetch(&[1, 2, 3], usize::MAX);
     }
 }

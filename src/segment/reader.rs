@@ -7,20 +7,27 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::Flaw;
+use super::keys::KeyShape;
 use super::layout::{BUCKET_SLOTS, Header, Layout, PAGE_LEN, TAG_LINE_LEN, page_sum};
 use super::slot::SlotShape;
 use crate::words::{AccountId, Entry, Key, Purpose, Stamp};
 
 /// A segment over bytes: a `Vec` in tests, a mapped file in use.
+///
+/// In this order, and from the begin of a cache line on, since a batch looks into all segments in turn: the first line has
+/// what every key needs, the next one or two the parts of the filter. Else 64 segments fill a first level cache.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Segment<B> {
     pub(super) bytes: B,
-    pub(super) header: Header,
-    pub(super) layout: Layout,
-    /// One bit per page: its checksum was found right.
-    checked: Vec<AtomicU64>,
     /// Every page up to this offset was found right: spares the look at its bit.
     checked_to: AtomicUsize,
+    /// The same as the header's.
+    pub(super) keys: KeyShape,
+    pub(super) layout: Layout,
+    pub(super) header: Header,
+    /// One bit per page: its checksum was found right.
+    checked: Vec<AtomicU64>,
 }
 
 /// One bucket: where it is, its tag line, its slots, and how they are laid out.
@@ -36,7 +43,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
     pub(crate) fn open(bytes: B) -> Result<Self, Flaw> {
         let (header, layout) = Header::decode(bytes.as_ref())?;
         let checked = (0..layout.pages().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { bytes, header, layout, checked, checked_to: AtomicUsize::new(0) })
+        Ok(Self { bytes, checked_to: AtomicUsize::new(0), keys: header.keys, layout, header, checked })
     }
 
     pub(crate) const fn header(&self) -> &Header {
@@ -81,15 +88,17 @@ impl<B: AsRef<[u8]>> Segment<B> {
         let mut seen = 0;
         for home in 0..self.header.keys.buckets {
             let bucket = self.table_bucket(home as usize)?;
+            let mut before = None;
             for slot in 0..bucket.count() {
-                each(self.table_entry(home, &bucket, slot)?);
+                each(bucket.in_order(&mut before, self.table_entry(home, &bucket, slot)?)?);
                 seen += 1;
             }
         }
         for at in 0..self.header.spill_buckets {
             let bucket = self.spill_bucket(at as usize)?;
+            let mut before = None;
             for slot in 0..bucket.count() {
-                each(self.spill_entry(&bucket, slot)?);
+                each(bucket.in_order(&mut before, self.spill_entry(&bucket, slot)?)?);
                 seen += 1;
             }
         }
@@ -169,7 +178,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
     }
 
     pub(super) const fn table_slots(&self) -> SlotShape {
-        SlotShape { len: self.layout.slot_len, wide: self.header.keys.wide }
+        SlotShape { len: self.layout.slot_len, wide: self.keys.wide }
     }
 
     pub(super) const fn spill_slots(&self) -> SlotShape {
@@ -229,6 +238,16 @@ impl Bucket<'_> {
     pub(super) fn count(&self) -> usize {
         let [.., count] = self.tags;
         usize::from(*count)
+    }
+
+    /// The entry, if it belongs behind the one `before`: a lookup looks for all listings of a key side by side.
+    fn in_order(&self, before: &mut Option<(Key, AccountId)>, entry: Entry) -> Result<Entry, Flaw> {
+        let id = Some(entry.id());
+        if *before >= id {
+            return Err(Flaw::entry(self.at as u64, "its listings are not in order"));
+        }
+        *before = id;
+        Ok(entry)
     }
 
     /// The words of the key (a narrow slot has one), account and stamp of a slot.
@@ -315,6 +334,22 @@ mod tests {
                 entries(count, range, bits, |i| AccountId::from_bytes((u128::MAX - u128::from(i)).to_be_bytes()));
             check(&uuids, &segment(&uuids, range, bits));
         }
+    }
+
+    #[test]
+    fn listings_out_of_order_are_damage() {
+        let all = entries(120, KeyRange::ALL, 128, AccountId::from);
+        let mut bytes = segment(&all, KeyRange::ALL, 128).bytes;
+        let (header, layout) = Header::decode(&bytes).unwrap();
+        assert_eq!(header.keys.home(all[0].key), header.keys.home(all[1].key));
+        let slots = layout.table_at + TAG_LINE_LEN;
+        bytes.swap(layout.table_at, layout.table_at + 1);
+        let (first, second) = bytes[slots..slots + 2 * layout.slot_len].split_at_mut(layout.slot_len);
+        first.swap_with_slice(second);
+        super::super::builder::seal(&mut bytes, &layout);
+        let segment = Segment::open(bytes).unwrap();
+        segment.verify_pages().unwrap();
+        assert!(matches!(segment.for_each(|_| ()), Err(Flaw::Damaged { .. })));
     }
 
     #[test]
