@@ -140,6 +140,9 @@ impl Drop for Cmac {
 
 /// Up to [`LANES`] messages. Phones fill the blocks from the front and e-mail addresses from the back, so each
 /// domain is one run of blocks whatever the order in which they came; `places` remembers that.
+///
+/// From the begin of a cache line on, so that what is encrypted as a vector of 64 bytes is in one.
+#[repr(C, align(64))]
 struct Lanes {
     first: [Block; LANES],
     second: [Block; LANES],
