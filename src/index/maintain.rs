@@ -42,10 +42,12 @@ struct Signal {
 }
 
 impl Wake {
-    /// There may be something to fold.
+    /// There may be something to fold. Whoever was told once looks by itself after a pause: every lookup may call this, and
+    /// to wake a thread takes some microseconds.
     pub(super) fn wake(&self) {
-        self.signal.lock().look = true;
-        self.changed.notify_one();
+        if !std::mem::replace(&mut self.signal.lock().look, true) {
+            self.changed.notify_one();
+        }
     }
 
     fn stop(&self) {
