@@ -145,9 +145,6 @@ enum Way {
 /// Bytes that are reserved at once: few enough to be nobody's loss, and a system call for some thousand lookups.
 const RESERVED_AT_ONCE: u64 = 1 << 20;
 
-/// Bytes from which on frames are written all the same: a page of a map costs a fault each, as much as its write.
-const WRITTEN_FROM: usize = 2 << 10;
-
 /// The log that grows.
 #[derive(Debug)]
 pub(super) struct Active {
@@ -155,6 +152,8 @@ pub(super) struct Active {
     pub(super) path: PathBuf,
     pub(super) seq: u64,
     pub(super) salt: u64,
+    /// May its frames have short accounts?
+    pub(super) has_short: bool,
     /// Where its frames end.
     pub(super) len: u64,
     pub(super) totals: Totals,
@@ -172,7 +171,8 @@ impl Active {
         file.sync_all().map_err(Error::io("sync", &temporary))?;
         folder.disk.rename(&temporary, &path)?;
         let (len, totals) = (HEADER_LEN as u64, Totals::NONE);
-        Ok(Self { file: Arc::new(file), path, seq, salt: header.salt, len, totals, way: Way::Write })
+        let LogHeader { salt, has_short, .. } = header;
+        Ok(Self { file: Arc::new(file), path, seq, salt, has_short, len, totals, way: Way::Write })
     }
 
     /// Reserves room ahead of the frames from now on, where the system can.
@@ -183,10 +183,7 @@ impl Active {
     /// Puts frames behind the last. A log ends at `log_bytes`: nothing is reserved beyond.
     pub(super) fn append(&mut self, frames: &[u8], log_bytes: u64) -> Result<()> {
         if let Way::Ahead(end) = &mut self.way {
-            if frames.len() >= WRITTEN_FROM {
-                (&*self.file).seek(SeekFrom::Start(self.len)).map_err(Error::io("write", &self.path))?;
-                (&*self.file).write_all(frames).map_err(Error::io("write", &self.path))?;
-            } else if !end.as_mut().is_some_and(|end| end.put(self.len, frames)) {
+            if !end.as_mut().is_some_and(|end| end.put(self.len, frames)) {
                 let ahead = log_bytes.saturating_sub(self.len).min(RESERVED_AT_ONCE).max(frames.len() as u64);
                 *end = MappedEnd::reserve(&self.file, self.len, usize::try_from(ahead).unwrap_or(usize::MAX));
                 if !end.as_mut().is_some_and(|end| end.put(self.len, frames)) {
@@ -229,7 +226,7 @@ impl Active {
         let mut file = folder.disk.open_to_write(&path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
-        let salt = decode_header(&path, &bytes, folder, seq)?.salt;
+        let LogHeader { salt, has_short, .. } = decode_header(&path, &bytes, folder, seq)?;
         let (end, totals) = walk(&bytes, salt);
         let end_of_log = end as u64;
         // Zeros at the end are room that was reserved, or what a power failure left of the last frames.
@@ -265,8 +262,8 @@ impl Active {
         // What a killed process wrote may not be on the device yet, and is about to be counted on.
         file.sync_all().map_err(Error::io("sync", &path))?;
         file.seek(SeekFrom::Start(end_of_log)).map_err(Error::io("open", &path))?;
-        let way = Way::Write;
-        Ok((None, Self { file: Arc::new(file), path, seq, salt, len: end_of_log, totals, way }))
+        let (len, way) = (end_of_log, Way::Write);
+        Ok((None, Self { file: Arc::new(file), path, seq, salt, has_short, len, totals, way }))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::frame::{self, SUM_LEN, bytes_at, frame_len, put};
+use super::frame::{self, SUM_LEN, bytes_at, frame_len, is_short, put};
 use super::page::{PageReader, Step};
 use super::row::Filter;
 
@@ -30,8 +30,8 @@ pub(crate) fn read_frames(bytes: &mut [u8], salt: u64) -> usize {
 /// Makes the checksum of a frame right, if there is as much of it as it says.
 fn repair_frame(bytes: &mut [u8], at: usize, salt: u64) {
     let Some(frame) = bytes.get_mut(at..) else { return };
-    let (Some(rows), Some([origins])) = (bytes_at(frame, 0), bytes_at(frame, 4)) else { return };
-    let len = frame_len(usize::from(origins), u32::from_le_bytes(rows) as usize);
+    let (Some(rows), Some([origins, _, short])) = (bytes_at(frame, 0), bytes_at(frame, 4)) else { return };
+    let len = frame_len(usize::from(origins), u32::from_le_bytes(rows) as usize, is_short(short));
     let Some((summed, sum)) = frame.get_mut(..len).and_then(|frame| frame.split_at_mut_checked(len - SUM_LEN))
     else {
         return;

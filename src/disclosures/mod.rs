@@ -118,7 +118,7 @@ impl DisclosureLog {
         &self,
         group: &Group,
         at_ms: u64,
-        accounts: impl ExactSizeIterator<Item = AccountId>,
+        accounts: impl ExactSizeIterator<Item = AccountId> + Clone,
     ) -> Result<()> {
         if self.sync == DisclosureSync::Off || accounts.len() == 0 {
             return Ok(());

@@ -26,6 +26,7 @@ pub(super) struct LogReader {
     at_ms: u64,
     /// Accounts of the frame that were not given back yet.
     accounts: std::ops::Range<usize>,
+    account_len: usize,
 }
 
 impl LogReader {
@@ -42,7 +43,8 @@ impl LogReader {
             let found = bytes.len() as u64;
             return Err(damaged(&path, found, Damage::Length { expected: end, found }));
         }
-        Ok(Self { path, salt, bytes, at: HEADER_LEN, group: None, at_ms: 0, accounts: 0..0 })
+        let (at, group, accounts) = (HEADER_LEN, None, 0..0);
+        Ok(Self { path, salt, bytes, at, group, at_ms: 0, accounts, account_len: 1 })
     }
 
     /// Bytes of the header and all frames.
@@ -69,8 +71,9 @@ impl LogReader {
         loop {
             if let Some(group) = self.group {
                 while let Some(at) = (!self.accounts.is_empty()).then_some(self.accounts.start) {
-                    self.accounts.start = at + 16;
-                    let Some(account) = frame::bytes_at(&self.bytes, at).map(AccountId::from_bytes) else { break };
+                    self.accounts.start = at + self.account_len;
+                    let bytes = self.bytes.get(at..self.accounts.start);
+                    let Some(account) = bytes.and_then(frame::account_of) else { break };
                     if filter.takes_account(account) {
                         let (first_ms, last_ms) = (self.at_ms, self.at_ms);
                         return Ok(Some(Row { group, account, first_ms, last_ms }));
@@ -86,7 +89,8 @@ impl LogReader {
                 self.group = Some(frame.group);
                 self.at_ms = frame.at_ms;
                 let end = frame.end - frame::SUM_LEN;
-                self.accounts = end - 16 * frame.rows()..end;
+                self.account_len = frame.account_len;
+                self.accounts = end - self.account_len * frame.rows()..end;
             }
             self.at = frame.end;
         }

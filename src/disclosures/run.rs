@@ -62,7 +62,7 @@ impl RunHeader {
     }
 
     fn decode(path: &Path, bytes: &[u8], index_id: &[u8; 16]) -> Result<Self> {
-        check_header(path, bytes, MAGIC, HEADER_LEN, index_id)?;
+        check_header(path, bytes, (MAGIC, VERSION), HEADER_LEN, index_id)?;
         let found = bytes.len() as u64;
         let short = || damaged(path, 0, Damage::Length { expected: HEADER_LEN as u64, found });
         let word = |i: usize| u64_at(bytes, 32 + 8 * i).ok_or_else(short);

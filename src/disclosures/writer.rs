@@ -51,19 +51,22 @@ impl State {
         folder: &Folder,
         group: &Group,
         at_ms: u64,
-        mut accounts: impl ExactSizeIterator<Item = AccountId>,
+        accounts: impl ExactSizeIterator<Item = AccountId> + Clone,
     ) -> Result<u64> {
         let origins = group.origins.tokens().len();
-        let bytes = frame_len(origins, 0) * accounts.len().div_ceil(MAX_ACCOUNTS) + 16 * accounts.len();
+        let frames = accounts.len().div_ceil(MAX_ACCOUNTS);
+        // As many as there may be: some may be short.
+        let bytes = frame_len(origins, 0, false) * frames + 16 * accounts.len();
         if self.active.totals.frames > 0 && self.active.len + bytes as u64 > folder.log_bytes {
             self.rotate(folder)?;
         }
         self.buffer.clear();
         let synced = self.synced.saturating_sub(self.base);
-        while accounts.len() > 0 {
+        for number in 0..frames {
             let at = self.active.len + self.buffer.len() as u64;
-            let place = Place { at, salt: self.active.salt, synced };
-            let rows = frame::encode(&mut self.buffer, place, group, at_ms, accounts.by_ref());
+            let place = Place { at, salt: self.active.salt, synced, has_short: self.active.has_short };
+            let some = accounts.clone().skip(number * MAX_ACCOUNTS);
+            let rows = frame::encode(&mut self.buffer, place, group, at_ms, some);
             self.active.totals.add(rows, at_ms);
         }
         self.active.append(&self.buffer, folder.log_bytes)?;
@@ -158,7 +161,7 @@ impl Writer {
         &self,
         group: &Group,
         at_ms: u64,
-        accounts: impl ExactSizeIterator<Item = AccountId>,
+        accounts: impl ExactSizeIterator<Item = AccountId> + Clone,
     ) -> Result<()> {
         let mut state = self.shared.state.lock();
         let target = self.write(&mut state, group, at_ms, accounts)?;
@@ -183,7 +186,7 @@ impl Writer {
         state: &mut State,
         group: &Group,
         at_ms: u64,
-        accounts: impl ExactSizeIterator<Item = AccountId>,
+        accounts: impl ExactSizeIterator<Item = AccountId> + Clone,
     ) -> Result<u64> {
         state.check()?;
         let written = state.write(&self.folder, group, at_ms, accounts);

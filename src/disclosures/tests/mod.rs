@@ -150,7 +150,7 @@ fn a_damaged_log_is_readable_to_the_damage() {
     let path = log.writer.with(|state| state.active.path.clone());
     drop(log);
     let mut bytes = fs::read(&path).unwrap();
-    let last = bytes.len() - frame::frame_len(0, 2);
+    let last = bytes.len() - frame::frame_len(0, 2, false);
     bytes[last + 50] ^= 1;
     fs::write(&path, &bytes).unwrap();
     // Of a growing log the damage is found when it is opened.
