@@ -9,8 +9,6 @@
 
 use std::fmt;
 
-use aes::cipher::array::Array;
-use aes::cipher::consts::{U16, U32};
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes::{Aes128Enc, Aes256Enc, Block};
 use zeroize::{Zeroize, Zeroizing};
@@ -194,9 +192,14 @@ impl Lanes {
     }
 }
 
-#[inline]
+/// With plain arrays: the crate's own way to split an array is not always inlined, and then costs more than the cipher.
+#[inline(always)]
 fn halves(bytes: &[u8; 32]) -> (Block, Block) {
-    Array::<u8, U32>::from(*bytes).split::<U16>()
+    let (mut first, mut second) = ([0; 16], [0; 16]);
+    let (front, back) = bytes.split_at(16);
+    first.copy_from_slice(front);
+    second.copy_from_slice(back);
+    (first.into(), second.into())
 }
 
 /// A keyed function from 16 bytes to a short fingerprint: AES-128 of the block, cut.
