@@ -141,6 +141,33 @@ fn every_changed_byte_and_every_cut_is_an_error_or_the_right_answer() {
 }
 
 #[test]
+fn a_log_of_version_1_goes_on_without_short_accounts() {
+    let (dir, log) = fresh();
+    let path = log.writer.with(|state| state.active.path.clone());
+    drop(log);
+    let mut bytes = fs::read(&path).unwrap();
+    let (summed, sum) = bytes.split_at_mut(frame::HEADER_LEN - frame::SUM_LEN);
+    assert_eq!(summed[8], 2);
+    summed[8] = 1;
+    sum.copy_from_slice(&xxhash_rust::xxh3::xxh3_64(summed).to_le_bytes());
+    fs::write(&path, &bytes).unwrap();
+    let mark = Mark { seq: 1, len: bytes.len() as u64 };
+    let log = open(dir.path(), mark).unwrap();
+    // 1 and 2 are short, and a log of 600 bytes has no room for the third frame.
+    for at_ms in [6_000, 7_000, 8_000] {
+        record(&log, group(1, 0), at_ms, 1..3).unwrap();
+        record(&log, group(1, 1), at_ms, 4..9).unwrap();
+    }
+    let all = shown(&log, Filter::ALL, 9_000).unwrap();
+    assert_eq!(all.len(), 7);
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!((bytes[8], bytes[frame::HEADER_LEN + 6]), (1, 0));
+    assert!(log.writer.with(|state| state.active.seq > 1 && state.active.has_short));
+    drop(log);
+    assert_eq!(shown(&open(dir.path(), mark).unwrap(), Filter::ALL, 9_000).unwrap(), all);
+}
+
+#[test]
 fn a_damaged_log_is_readable_to_the_damage() {
     let (dir, mark, _) = small();
     let log = open(dir.path(), mark).unwrap();
