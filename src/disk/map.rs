@@ -47,13 +47,13 @@ impl MappedFile {
     /// wants huge pages, every page that is not in memory costs a read of two megabytes.
     pub(crate) fn open_sparse(disk: &Disk, path: &Path) -> Result<Self> {
         match disk.open(path)? {
-            // SAFETY: the map is read-only and every read of it goes through `&[u8]`. That slice must not change
-            // while it is borrowed: no code of this crate writes to a published file, and the directory's lock
-            // keeps other instances of this crate out. Values read are checked before use and never trusted to
-            // uphold memory safety, so even a foreign writer gives a wrong value and not an out-of-bounds access.
             File::Real(file) => {
-                let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
-                Ok(Self { map, is_copy: false })
+                // SAFETY: the map is read-only and every read of it goes through `&[u8]`. That slice must not change
+                // while it is borrowed: no code of this crate writes to a published file, and the directory's lock
+                // keeps other instances of this crate out. Values read are checked before use and never trusted to
+                // uphold memory safety, so even a foreign writer gives a wrong value and not an out-of-bounds access.
+                let map = unsafe { Mmap::map(&file) };
+                Ok(Self { map: map.map_err(Error::io("map", path))?, is_copy: false })
             }
             #[cfg(feature = "internals")]
             file @ File::Sim(_) => Self::copy_of(file, path),
