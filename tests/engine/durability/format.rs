@@ -220,20 +220,20 @@ fn an_index_of_version_2_opens_and_answers_as_it_did() {
     assert_eq!(index.quotas().everyone(), Some(Quota::per_hour(5_000, 600).unwrap()));
 }
 
-/// Header and first frame of a log; header and first group of the run that it is compacted to; XXH3 of the log, of that
-/// run and of one with wide accounts.
-const PIN_DISCLOSURES: [&str; 7] = [
-    "554e4c5354444c4701000000000000007369787465656e20627974657320696401000000000000000000000000000000\
-     000000000000000099377f8dcd5b1201",
-    "0200000002010000005e56eea10100004000000000000000010101010101010101010101010101010202020202020202\
-     020202020202020203030303030303030303030303030303000000000000000000000000000003e80000000000000000\
-     00000000000007d0b7c1cf719a05ea2a",
+/// Header and first frame of a log; header and first group of the run that it is compacted to; XXH3 of the log, of one with
+/// wide accounts, and of the runs of both.
+const PIN_DISCLOSURES: [&str; 8] = [
+    "554e4c5354444c4702000000000000007369787465656e20627974657320696401000000000000000000000000000000\
+     00000000000000007440b18cbb280913",
+    "0200000002010100005e56eea10100004000000000000000010101010101010101010101010101010202020202020202\
+     02020202020202020303030303030303030303030303030300000000000003e800000000000007d0e3500af58ca22223",
     "554e4c535444524e01000000000000007369787465656e20627974657320696401000000000000000100000000000000\
      07000000000000000100000000000000005e56eea1010000a0e457eea1010000005e56eea10100000000000000000000\
      000000000000000000000000000000000000000000000000bb85c54f7150096e",
     "880000000000000001010101010101010101010101010101020102020202020202020202020202020202030303030303\
      03030303030303030303005e56eea101000005001600e80700e8070103e807c0fc15e807c0fc15e807c0fc15ffff",
-    "1190cb3b8a9c7141",
+    "19ae6cddc53a329d",
+    "61c98b2dd28a82a3",
     "159051b68c7c6f4a",
     "b8e0aa81163d2568",
 ];
@@ -253,12 +253,13 @@ fn the_disclosure_log_is_pinned_byte_by_byte() {
     log.compact(START_MS).unwrap();
     let narrow = read("0000000000000001-0000000000000001.run");
     log.record(([1; 16], &[]), Purpose::Search, START_MS, &[AccountId::from_bytes([7; 16])]).unwrap();
+    let growing_wide = read("0000000000000002.log");
     log.compact(START_MS).unwrap();
     let wide = read("0000000000000002-0000000000000002.run");
 
-    let (frame, group) = (64 + 40 + 2 * 16 + 2 * 16 + 8, 128 + 16 + 16 + 2 + 2 * 16 + 8 + 4);
+    let (frame, group) = (64 + 40 + 2 * 16 + 2 * 8 + 8, 128 + 16 + 16 + 2 + 2 * 16 + 8 + 4);
     let parts = [&growing[..64], &growing[64..frame], &narrow[..128], &narrow[136..group + 24]].map(hex::encode);
-    let sums = [&growing, &narrow, &wide].map(|bytes| format!("{:016x}", xxh3_64(bytes)));
+    let sums = [&growing, &growing_wide, &narrow, &wide].map(|bytes| format!("{:016x}", xxh3_64(bytes)));
     assert_eq!([&parts[..], &sums].concat(), PIN_DISCLOSURES);
 }
 
