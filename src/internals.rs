@@ -301,7 +301,7 @@ pub fn shard_bytes_pass(bytes: &[u8]) -> bool {
     shards::passes(bytes)
 }
 
-/// Asks the memory for the line at an offset, as the engine does; nothing past the end.
+/// Asks the memory for the line at an offset, as the engine does.
 #[inline(always)]
 pub fn prefetch(bytes: &[u8], at: usize) {
     crate::prefetch::ask_for_byte(bytes, at);

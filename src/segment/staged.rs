@@ -183,8 +183,13 @@ impl<B: AsRef<[u8]>> Segment<B> {
     /// The bucket of the spill area that may hold the key, if there is one.
     #[inline]
     pub(crate) fn spill_place(&self, key: Key) -> Option<BucketPlace> {
-        let place = || BucketPlace { at: self.spill_home(key), part: self.keys.place(key) as u32 };
-        (self.header.spill_buckets != 0).then(place)
+        (self.header.spill_buckets != 0).then(|| self.spill_place_at(self.spill_home(key), key))
+    }
+
+    /// A bucket of the spill area. All of the range share it, in order, so a key's part of the range is its part of the bucket.
+    #[inline]
+    const fn spill_place_at(&self, at: usize, key: Key) -> BucketPlace {
+        BucketPlace { at, part: self.keys.place(key) as u32 }
     }
 
     /// [`Segment::read_slots`] of a bucket of the spill area, and of those behind it that may hold the key.
@@ -197,7 +202,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
             }
             let next = found.at + self.layout.spill_bucket_len();
             let at = if next < self.layout.spill_end { next } else { self.layout.spill_at };
-            found = self.match_tags(BucketPlace { at, part: self.keys.place(key) as u32 }, key)?;
+            found = self.match_tags(self.spill_place_at(at, key), key)?;
         }
         Ok(())
     }
