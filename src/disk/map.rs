@@ -23,6 +23,12 @@ const PAGE_LEN: usize = 4 << 10;
 /// Bytes of one call: what Linux reads ahead by default.
 const ASKED_AT_ONCE: usize = 128 << 10;
 
+/// Pages of a part of a file: how many are in memory, and how many there are.
+struct Pages {
+    there: usize,
+    all: usize,
+}
+
 /// A whole file, read-only, in memory: a map of it, or a copy.
 #[derive(Debug)]
 pub(crate) struct MappedFile {
@@ -165,21 +171,38 @@ impl MappedFile {
     }
 
     /// Is some of a huge page in memory and some not? No for one that ends behind the file: it cannot be huge.
-    #[cfg(target_os = "linux")]
     fn is_there_in_part(&self, huge: Range<usize>) -> bool {
-        let Some(bytes) = self.map.get(huge) else { return false };
-        // The kernel writes as many as there are pages, which may be larger than these, and less.
-        let mut pages = [0; HUGE_PAGE_LEN / PAGE_LEN];
-        // SAFETY: the address and length are those of borrowed memory of this map, which begins at a page and the huge
-        // page at one of its; a byte is written for each page of it, and none is smaller than `PAGE_LEN`.
+        self.map.len() >= huge.end
+            && self.pages_of(huge).is_some_and(|Pages { there, all }| there > 0 && there < all)
+    }
+
+    /// Is the page of this byte in memory? `None` where the system does not tell, and behind the file.
+    pub(crate) fn is_there(&self, at: usize) -> Option<bool> {
+        let start = at / PAGE_LEN * PAGE_LEN;
+        self.pages_of(start..start + PAGE_LEN).map(|pages| pages.there > 0)
+    }
+
+    /// Counts the pages of a part that begins at one, and is no longer than a huge page.
+    #[cfg(target_os = "linux")]
+    fn pages_of(&self, part: Range<usize>) -> Option<Pages> {
+        let page_len = rustix::param::page_size();
+        let part = part.start / page_len * page_len..part.end.min(self.map.len());
+        let bytes = self.map.get(part)?;
+        let all = bytes.len().div_ceil(page_len);
+        let mut pages = [0; HUGE_PAGE_LEN / PAGE_LEN + 1];
+        if all == 0 || all > pages.len() {
+            return None;
+        }
+        // SAFETY: the address and length are those of borrowed memory of this map, and the address is that of a page, since a
+        // map begins at one. The kernel writes a byte for each page of it: `all`, for which there is room.
         let asked = unsafe { libc::mincore(bytes.as_ptr().cast_mut().cast(), bytes.len(), pages.as_mut_ptr()) };
-        let there = pages.iter().filter(|page| **page & 1 == 1).count();
-        asked == 0 && there > 0 && there < HUGE_PAGE_LEN / rustix::param::page_size()
+        let there = pages.iter().take(all).filter(|page| **page & 1 == 1).count();
+        (asked == 0).then_some(Pages { there, all })
     }
 
     #[cfg(not(target_os = "linux"))]
-    const fn is_there_in_part(&self, _: Range<usize>) -> bool {
-        false
+    const fn pages_of(&self, _: Range<usize>) -> Option<Pages> {
+        None
     }
 
     /// Nothing is done to a copy.

@@ -85,6 +85,13 @@ impl Recent {
         }
         new > 0
     }
+
+    /// Was the page of this byte asked for lately?
+    pub(crate) fn has(&self, at: usize, horizon: &Horizon) -> bool {
+        let page = at / PAGE_LEN;
+        let word = self.words.get(page / 64).map_or(0, |word| word.load(Ordering::Relaxed));
+        self.era.load(Ordering::Relaxed) == horizon.era.load(Ordering::Relaxed) && word >> (page % 64) & 1 == 1
+    }
 }
 
 #[cfg(test)]
@@ -97,10 +104,12 @@ mod tests {
         let (one, other) = (Recent::of_file(100 * PAGE_LEN), Recent::of_file(100 * PAGE_LEN));
         assert!(one.is_new(&(0..10), &horizon));
         assert!(!one.is_new(&(4_000..PAGE_LEN), &horizon));
+        assert!(one.has(PAGE_LEN - 1, &horizon) && !one.has(PAGE_LEN, &horizon) && !other.has(0, &horizon));
         assert!(one.is_new(&(4_000..PAGE_LEN + 1), &horizon), "it reaches into the second page");
         assert!(!one.is_new(&(10..2 * PAGE_LEN), &horizon));
         assert!(other.is_new(&(0..10), &horizon));
         horizon.forget();
+        assert!(!one.has(0, &horizon) && !one.has(usize::MAX, &horizon));
         assert!(one.is_new(&(0..10), &horizon));
         assert!(other.is_new(&(0..10), &horizon));
         assert!(!one.is_new(&(0..10), &horizon));

@@ -4,15 +4,15 @@
 //! first. Asking costs a call for each page, so it is done only while a segment is not known to be in memory, and only
 //! for pages that were not asked for lately.
 
-use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use super::lost::Lookout;
 use super::segments::LiveSegment;
 use super::{Index, Inner, Options};
 use crate::disk::{self, Horizon};
@@ -25,12 +25,6 @@ const SHARE_TO_FILL: (u64, u64) = (3, 4);
 /// Of the memory that is available, the share whose pages are taken to be there after they were asked for: the kernel
 /// lets go of the longest unused first, and not quite in that order.
 const SHARE_TO_TRUST: (u64, u64) = (1, 2);
-/// A batch that takes longer than this, and than a time for each key, may have waited for the disk.
-const SLOW: Duration = Duration::from_micros(100);
-/// More than twice what a key costs in memory, without huge pages.
-const SLOW_OF_KEY: Duration = Duration::from_nanos(500);
-/// Pages that such a batch waits for one by one before asking begins again: one or two may be of other memory.
-const MANY_FAULTS: u64 = 4;
 
 /// Where the segments of an index are while it is open.
 ///
@@ -66,13 +60,9 @@ pub(super) struct Residency {
     /// The segments do not fit, or did not stay: only their filters are kept in memory.
     short: AtomicBool,
     horizon: Horizon,
+    lookout: Lookout,
     /// Whoever reads segments ahead: a second one waits and finds it done.
     ahead: Mutex<()>,
-}
-
-thread_local! {
-    /// Major faults of this thread when they were last looked at.
-    static FAULTS_SEEN: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 impl Residency {
@@ -83,6 +73,7 @@ impl Residency {
             complete: AtomicBool::new(options.memory == Memory::Resident),
             short: AtomicBool::new(false),
             horizon: Horizon::of_bytes(0),
+            lookout: Lookout::default(),
             ahead: Mutex::new(()),
         };
         residency.look_ahead();
@@ -142,25 +133,6 @@ impl Residency {
             self.complete.store(false, Ordering::Relaxed);
         }
     }
-
-    /// Did this batch wait for pages one by one that were taken to be in memory? It costs a look at the clock, and
-    /// only a batch that was slow asks the system.
-    fn has_faulted(&self, elapsed: Duration, keys: usize) -> bool {
-        let patience = SLOW + SLOW_OF_KEY * u32::try_from(keys).unwrap_or(u32::MAX);
-        if elapsed < patience {
-            return false;
-        }
-        let Some(faults) = disk::major_faults() else { return false };
-        // The first look of a thread only learns where the count stands.
-        let before = FAULTS_SEEN.replace(Some(faults)).unwrap_or(faults);
-        faults.saturating_sub(before) >= MANY_FAULTS
-    }
-}
-
-/// Begins to count the faults of this thread anew: those so far were meant to be.
-#[cfg(feature = "internals")]
-pub(super) fn overlook_faults() {
-    FAULTS_SEEN.set(disk::major_faults());
 }
 
 impl Index {
@@ -229,10 +201,16 @@ impl Inner {
         }
         let start = Instant::now();
         let probed = probe();
-        if self.residency.has_faulted(start.elapsed(), keys) {
+        if Lookout::has_faulted(start.elapsed(), keys) && self.has_lost_pages() {
             self.ask_again();
         }
         probed
+    }
+
+    #[cold]
+    fn has_lost_pages(&self) -> bool {
+        let residency = &self.residency;
+        residency.lookout.has_lost_pages(&self.segments.load(), &residency.horizon)
     }
 
     /// Segments that were taken to be in memory are not: asks for pages from now on, and forgets which were asked for.
@@ -325,6 +303,13 @@ impl LiveSegment {
         if self.presence().recent.is_new(&part, horizon) {
             self.segment().bytes().ask(part);
         }
+    }
+
+    /// Is this byte taken to be in memory?
+    pub(super) fn expects(&self, at: usize, horizon: &Horizon) -> bool {
+        self.is_filled()
+            || self.has_filter() && self.segment().filter_part().contains(&at)
+            || self.presence().recent.has(at, horizon)
     }
 
     /// Reads filters and page checksums, and keeps them in memory if `lock` says so. Locking divides the map, which
@@ -454,26 +439,11 @@ mod tests {
         drop(index);
         let index = Index::open(dir.path(), options().background(true)).unwrap();
         while index.stats().unwrap().known_callers_filter_bytes == 0 {
-            thread::sleep(Duration::from_millis(1));
+            thread::sleep(std::time::Duration::from_millis(1));
         }
         // A budget and a memory each, of which the file now has some.
         assert_eq!(ask(&index, "one"), (2, 0));
         assert_eq!(ask(&index, "three"), (2, 2));
-    }
-
-    #[test]
-    fn a_batch_that_memory_explains_is_no_sign() {
-        let options = Options::new(Secret::from_bytes([7; 32]));
-        let residency = Residency::new(&options);
-        assert!(!residency.has_faulted(Duration::ZERO, 1));
-        FAULTS_SEEN.set(disk::major_faults().map(|faults| faults.wrapping_sub(MANY_FAULTS)));
-        assert!(!residency.has_faulted(SLOW, 1));
-        #[cfg(target_os = "linux")]
-        {
-            FAULTS_SEEN.set(None);
-            assert!(!residency.has_faulted(Duration::from_secs(1), 1), "a thread's first look learns");
-        }
-        assert!(!residency.has_faulted(Duration::from_secs(1), 1), "it did not fault since");
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod lag;
 mod ledgers;
 mod levers;
 mod lookup;
+mod lost;
 mod maintain;
 mod memory;
 mod modes;

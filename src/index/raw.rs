@@ -38,7 +38,7 @@ impl Index {
     /// As [`Index::raw_probe`].
     pub fn raw_probe_unasked(&self, purpose: Purpose, keys: &PreparedKeys) -> Result<usize> {
         let found = self.inner.probe_with(purpose, &keys.0, None);
-        super::memory::overlook_faults();
+        super::lost::overlook_faults();
         found.map(|probed| probed.found.len())
     }
 }
