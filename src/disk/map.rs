@@ -151,7 +151,7 @@ impl MappedFile {
     }
 
     /// Lets go of a part: the next touch reads it from the disk. Not of copies, whose bytes are nowhere else.
-    #[cfg(feature = "internals")]
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) fn drop_pages(&self, path: &Path, part: Range<usize>) -> Result<()> {
         let end = part.end.min(self.map.len()) / PAGE_LEN * PAGE_LEN;
         self.let_go(path, part.start.next_multiple_of(PAGE_LEN)..end)

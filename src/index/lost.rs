@@ -76,25 +76,22 @@ pub(super) fn overlook_faults() {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::thread;
-
     use super::*;
-    use crate::index::{Index, Options};
-    use crate::words::{AccountId, Listing, OptIns, PhoneHash, Secret, Version};
-
-    fn hash(i: u64) -> PhoneHash {
-        PhoneHash::from_bytes(*blake3::hash(&i.to_le_bytes()).as_bytes())
-    }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn pages_that_were_pushed_out_are_told_from_pages_of_others() {
+        use std::sync::Arc;
+        use std::thread;
+
+        use crate::index::{Index, Options};
+        use crate::words::{AccountId, Listing, OptIns, PhoneHash, Secret, Version};
+
         let dir = tempfile::tempdir().unwrap();
         let options = Options::new(Secret::from_bytes([7; 32])).background(false).segment_listings(2_000);
         let index = Index::open(dir.path(), options).unwrap();
-        let listing = |i| Listing {
-            hash: hash(i),
+        let listing = |i: u64| Listing {
+            hash: PhoneHash::from_bytes(*blake3::hash(&i.to_le_bytes()).as_bytes()),
             account: AccountId::from(i),
             opt_ins: OptIns::SEARCH,
             version: Version::default(),

@@ -15,13 +15,13 @@ use crate::store::{Place, Reader, Result, Source, Store};
 /// Listings made at a time.
 const CHUNK: u64 = 8_192;
 /// Callers of the public lookups. Nearly every number is new to the one that asks.
-const CALLERS: usize = 64;
+const CALLERS: usize = 256;
 /// Numbers that each caller is charged for ahead, so that it is inside its budget.
 const LEASE: u64 = 1 << 20;
 
 fn open(place: &Place) -> Result<Index> {
     let wide = Quota::per_hour(1_000_000_000, 1_000_000)?;
-    let options = Options::new(Secret::from_bytes(SECRET)).quotas(QuotaPolicy::of_caller(wide)).background(false);
+    let options = Options::new(Secret::from_bytes(SECRET)).quotas(QuotaPolicy::of_caller(wide));
     Ok(Index::open(&place.dir, options)?)
 }
 
@@ -115,8 +115,6 @@ impl Store for Public {
     const SOURCE: Source = Source::Itself;
     const ON_DISK: bool = true;
     const LOAD_THREADS: u64 = 2;
-    // Charges and disclosures reach the disk.
-    const MAX_QUESTIONS: u64 = 128 << 10;
     const SINGLES: u64 = 1_000;
     type Batch = Vec<PhoneHash>;
     type Reader<'a> = PublicReader<'a>;
