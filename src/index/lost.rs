@@ -17,7 +17,7 @@ const SLOW: Duration = Duration::from_micros(100);
 const SLOW_OF_KEY: Duration = Duration::from_nanos(500);
 /// Pages that a thread waited for one by one before that is looked into: one or two may be of other memory.
 const MANY_FAULTS: u64 = 4;
-/// Pages that are looked at then, some 0.3 us each: of one percent that is gone, they show some nine times out of ten.
+/// Pages that are looked at then: if one percent is gone, one of them is nine times out of ten.
 const LOOKED_AT: usize = 256;
 
 /// 2^64 by the golden ratio: multiples of it are spread evenly, however many there are.
@@ -50,20 +50,24 @@ impl Lookout {
         faults.wrapping_sub(before) >= MANY_FAULTS
     }
 
-    /// Of some pages of these segments that are taken to be in memory, is any not? Others are looked at each time.
+    /// Of some pages of these segments that are taken to be in memory, is any not? Each look is at the next segment, and at
+    /// others of its pages than the looks before.
     #[cold]
     pub(super) fn has_lost_pages(&self, segments: &SegmentMap, horizon: &Horizon) -> bool {
         let live: Vec<_> = segments.live().collect();
         let first = self.looked_at.fetch_add(LOOKED_AT, Ordering::Relaxed);
-        let mut looks = (first..first.saturating_add(LOOKED_AT)).zip(live.iter().cycle());
-        looks.any(|(look, segment)| has_lost_page(segment, look, horizon))
+        let has_lost = |look: usize| {
+            let segment = look.checked_rem(live.len()).and_then(|number| live.get(number));
+            segment.is_some_and(|segment| has_lost_page(segment, look / live.len(), horizon))
+        };
+        (0..LOOKED_AT).any(|look| has_lost(first.wrapping_add(look)))
     }
 }
 
-/// Is a page missing that is taken to be in memory? Looks at one page, another for each number, all over the file.
-fn has_lost_page(segment: &LiveSegment, look: usize, horizon: &Horizon) -> bool {
+/// Is the page missing at this of many places that are spread evenly over a segment, and taken to be in memory?
+fn has_lost_page(segment: &LiveSegment, place: usize, horizon: &Horizon) -> bool {
     let file = segment.segment().bytes();
-    let place = (look as u64).wrapping_mul(SPREAD);
+    let place = (place as u64).wrapping_mul(SPREAD);
     let at = ((u128::from(place) * file.as_ref().len() as u128) >> u64::BITS) as usize;
     segment.expects(at, horizon) && file.is_there(at) == Some(false)
 }
@@ -120,7 +124,7 @@ mod tests {
         slow_and_faulted();
         let horizon = inner.residency.horizon().expect("its own pages were gone");
         let is_lost =
-            |segment: &Arc<LiveSegment>| (0..LOOKED_AT).any(|look| has_lost_page(segment, look, horizon));
+            |segment: &Arc<LiveSegment>| (0..LOOKED_AT).any(|place| has_lost_page(segment, place, horizon));
         assert!(!inner.segments.load().live().any(is_lost), "nothing is expected of the tables now");
         for live in inner.segments.load().live() {
             live.ask(live.segment().table_part(), horizon);

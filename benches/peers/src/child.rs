@@ -136,7 +136,7 @@ fn ask<S: Store>(
     hit_ratio: f64,
     ratio: u64,
 ) -> Result<Ask> {
-    let questions = args.questions.min(S::MAX_QUESTIONS);
+    let questions = args.questions;
     let mut figures = Vec::new();
     let mut hits = 0;
     for pass in 0..=PASSES {

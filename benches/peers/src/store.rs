@@ -54,8 +54,6 @@ pub trait Store: Sized + Sync {
     const ANSWERS: Answers = Answers::Exact;
     /// Threads that load.
     const LOAD_THREADS: u64 = 1;
-    /// Most keys of a pass, for what is slow by design.
-    const MAX_QUESTIONS: u64 = u64::MAX;
     /// Single questions of which the median is taken.
     const SINGLES: u64 = 20_000;
 
