@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::erased::Erased;
 use super::files::{Part, run_name};
 use super::merge::Merge;
-use super::page::PageWriter;
-use super::row::Filter;
+use super::page::{PageWriter, Step};
+use super::row::{Filter, Group};
 use super::run::{HEADER_LEN, PAGE_LEN, RunFile, RunHeader, RunReader};
 use super::{DisclosureLog, Folder};
 use crate::disk::File;
@@ -157,11 +157,14 @@ fn write_run(
     to.write_all(&[0; HEADER_LEN]).map_err(error())?;
     let mut pages = PageWriter::new(to, header, header.salt(&folder.index_id));
     let mut forgotten = 0;
-    while let Some(row) = merge.next()? {
-        if row.last_ms < forget.before_ms || forget.has_erased(row.account, header.hi) {
-            forgotten += 1;
-        } else {
-            pages.push(&row).map_err(error())?;
+    while let Some(group) = merge.next_group() {
+        pages.begin(group);
+        while let Some(row) = merge.next()? {
+            if row.last_ms < forget.before_ms || forget.has_erased(row.account, header.hi) {
+                forgotten += 1;
+            } else {
+                pages.push(&row).map_err(error())?;
+            }
         }
     }
     let (mut to, header) = pages.finish().map_err(error())?;
@@ -176,14 +179,26 @@ fn write_run(
 fn verify(run: &Arc<RunFile>, path: &Path) -> Result<()> {
     let mut reader = RunReader::new(run.clone(), Filter::ALL)?;
     let mut rows = 0;
-    let mut previous = None;
-    while let Some(row) = reader.next()? {
-        let what = Damage::Disclosure { reason: "it is not behind the one before it" };
-        if previous.is_some_and(|(group, account)| (group, account) >= (row.group, row.account)) {
+    let mut group: Option<Group> = None;
+    let mut previous: Option<AccountId> = None;
+    loop {
+        let is_behind = match reader.step()? {
+            // It goes on from the page before.
+            Step::Group(next) if group == Some(next) => true,
+            Step::Group(next) => {
+                previous = None;
+                group.replace(next).is_none_or(|group| group < next)
+            }
+            Step::Row(row) => {
+                rows += 1;
+                previous.replace(row.account).is_none_or(|previous| previous < row.account)
+            }
+            Step::End | Step::Past => break,
+        };
+        if !is_behind {
+            let what = Damage::Disclosure { reason: "it is not behind the one before it" };
             return Err(super::frame::damaged(path, 0, what));
         }
-        previous = Some((row.group, row.account));
-        rows += 1;
     }
     if rows == run.rows() {
         return Ok(());

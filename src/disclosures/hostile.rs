@@ -10,10 +10,13 @@ use super::row::Filter;
 pub(crate) fn read_page(page: &[u8], is_wide: bool) -> Result<usize, &'static str> {
     let mut reader = PageReader::new(page, is_wide)?;
     let mut rows = 0;
-    while let Step::Row(_) = reader.next(&Filter::ALL)? {
-        rows += 1;
+    loop {
+        match reader.next(&Filter::ALL)? {
+            Step::Group(_) => {}
+            Step::Row(_) => rows += 1,
+            Step::End | Step::Past => return Ok(rows),
+        }
     }
-    Ok(rows)
 }
 
 /// Goes through the frames of a log that begin at the start of these bytes; how many accounts they have.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::frame::bytes_at;
-use super::row::{Filter, Group, MAX_ORIGINS, Origins, Row};
+use super::row::{Filter, Group, MAX_ORIGINS, Origins, Shown};
 use super::run::{PAGE_HEAD, PAGE_LEN, RunHeader, page_sum};
 use crate::words::AccountId;
 
@@ -39,7 +39,7 @@ fn varint(bytes: &[u8], at: &mut usize) -> Option<u128> {
 
 /// Times of a row: one byte if it was shown once, at the time of the first of its group. The last time is kept in
 /// minutes, rounded up.
-fn put_times(to: &mut Vec<u8>, base_ms: u64, row: &Row) {
+fn put_times(to: &mut Vec<u8>, base_ms: u64, row: &Shown) {
     let after = row.first_ms.wrapping_sub(base_ms) as i64;
     let zigzag = ((after << 1) ^ (after >> 63)) as u64;
     let again = row.last_ms > row.first_ms;
@@ -61,9 +61,8 @@ fn times(bytes: &[u8], at: &mut usize, base_ms: u64) -> Option<(u64, u64)> {
     Some((first_ms, last_ms.max(first_ms)))
 }
 
-/// The group that rows are being added to.
+/// The group on the page that rows are being added to.
 struct Open {
-    group: Group,
     base_ms: u64,
     count_at: usize,
     count: u16,
@@ -76,18 +75,24 @@ pub(super) struct PageWriter<W> {
     header: RunHeader,
     salt: u64,
     page: Vec<u8>,
+    group: Group,
     open: Option<Open>,
-    row: Vec<u8>,
 }
 
 impl<W: Write> PageWriter<W> {
     pub(super) fn new(to: W, header: RunHeader, salt: u64) -> Self {
-        let page = Vec::with_capacity(PAGE_LEN);
-        Self { to, header, salt, page, open: None, row: Vec::new() }
+        let page = Vec::with_capacity(2 * PAGE_LEN);
+        Self { to, header, salt, page, group: Group::default(), open: None }
     }
 
-    /// Adds a row that is greater than all before it.
-    pub(super) fn push(&mut self, row: &Row) -> io::Result<()> {
+    /// The rows that follow are of this group, which is greater than all before it.
+    pub(super) fn begin(&mut self, group: Group) {
+        self.close_group();
+        self.group = group;
+    }
+
+    /// Adds a row whose account is greater than all before it in the group.
+    pub(super) fn push(&mut self, row: &Shown) -> io::Result<()> {
         if !self.try_push(row) {
             self.finish_page()?;
             // An empty page holds any group with one row.
@@ -97,43 +102,38 @@ impl<W: Write> PageWriter<W> {
         Ok(())
     }
 
-    fn try_push(&mut self, row: &Row) -> bool {
+    /// Adds a row if the page has room for it.
+    fn try_push(&mut self, row: &Shown) -> bool {
         if self.page.is_empty() {
             self.page.resize(PAGE_HEAD, 0);
         }
-        match &mut self.open {
-            Some(open) if open.group == row.group => {
-                self.row.clear();
-                put_account(&mut self.row, row.account, open.previous, self.header.is_wide);
-                put_times(&mut self.row, open.base_ms, row);
-                if self.page.len() + self.row.len() > PAGE_LEN {
-                    return false;
-                }
-                self.page.extend_from_slice(&self.row);
-                open.previous = low_half(row.account);
-                open.count += 1;
-            }
-            _ => {
-                self.close_group();
-                self.row.clear();
-                self.row.extend_from_slice(&row.group.caller);
-                let origins = row.group.origins.tokens();
-                self.row.extend_from_slice(&[origins.len() as u8, row.group.purpose]);
-                self.row.extend_from_slice(origins.as_flattened());
-                self.row.extend_from_slice(&row.first_ms.to_le_bytes());
-                let count_at = self.page.len() + self.row.len();
-                self.row.extend_from_slice(&[0; COUNT_LEN]);
-                put_account(&mut self.row, row.account, 0, self.header.is_wide);
-                put_times(&mut self.row, row.first_ms, row);
-                if self.page.len() + self.row.len() > PAGE_LEN {
-                    return false;
-                }
-                self.page.extend_from_slice(&self.row);
-                let (group, base_ms, previous) = (row.group, row.first_ms, low_half(row.account));
-                self.open = Some(Open { group, base_ms, count_at, count: 1, previous });
-            }
+        let len = self.page.len();
+        let mut open = self.open.take().unwrap_or_else(|| self.put_head(row.first_ms));
+        let has_head = open.count > 0;
+        put_account(&mut self.page, row.account, open.previous, self.header.is_wide);
+        put_times(&mut self.page, open.base_ms, row);
+        let fits = self.page.len() <= PAGE_LEN;
+        if fits {
+            open.previous = low_half(row.account);
+            open.count += 1;
+        } else {
+            self.page.truncate(len);
         }
-        true
+        self.open = (fits || has_head).then_some(open);
+        fits
+    }
+
+    /// Begins the group on the page.
+    fn put_head(&mut self, base_ms: u64) -> Open {
+        let Group { caller, origins, purpose } = &self.group;
+        let origins = origins.tokens();
+        self.page.extend_from_slice(caller);
+        self.page.extend_from_slice(&[origins.len() as u8, *purpose]);
+        self.page.extend_from_slice(origins.as_flattened());
+        self.page.extend_from_slice(&base_ms.to_le_bytes());
+        let count_at = self.page.len();
+        self.page.extend_from_slice(&[0; COUNT_LEN]);
+        Open { base_ms, count_at, count: 0, previous: 0 }
     }
 
     fn close_group(&mut self) {
@@ -187,7 +187,9 @@ fn put_account(to: &mut Vec<u8>, account: AccountId, previous: u64, is_wide: boo
 
 /// What comes next on a page.
 pub(super) enum Step {
-    Row(Row),
+    /// The rows that follow are of this group. It may be the one before, which went on from another page.
+    Group(Group),
+    Row(Shown),
     /// The page is through.
     End,
     /// So is everything that the filter takes.
@@ -201,7 +203,6 @@ pub(super) struct PageReader {
     is_wide: bool,
     at: usize,
     used: usize,
-    group: Option<Group>,
     base_ms: u64,
     left: u16,
     group_end: usize,
@@ -218,7 +219,6 @@ impl PageReader {
             is_wide,
             at: PAGE_HEAD,
             used,
-            group: None,
             base_ms: 0,
             left: 0,
             group_end: PAGE_HEAD,
@@ -244,10 +244,10 @@ impl PageReader {
             if filter.caller.is_some_and(|caller| group.caller > caller) {
                 return Ok(Step::Past);
             }
-            if !filter.takes_group(&group) {
-                (self.at, self.left) = (self.group_end, 0);
+            if filter.takes_group(&group) {
+                return Ok(Step::Group(group));
             }
-            self.group = Some(group);
+            (self.at, self.left) = (self.group_end, 0);
         }
     }
 
@@ -271,7 +271,7 @@ impl PageReader {
         (self.group_end <= self.used).then_some(Group { caller, origins: tokens, purpose })
     }
 
-    fn row(&mut self) -> Option<Row> {
+    fn row(&mut self) -> Option<Shown> {
         let page = &self.page;
         let account = if self.is_wide {
             let bytes = bytes_at(page, self.at)?;
@@ -284,7 +284,7 @@ impl PageReader {
         };
         let (first_ms, last_ms) = times(page, &mut self.at, self.base_ms)?;
         self.left -= 1;
-        Some(Row { group: self.group?, account, first_ms, last_ms })
+        Some(Shown { account, first_ms, last_ms })
     }
 }
 
@@ -301,14 +301,13 @@ mod tests {
             assert_eq!((varint(&bytes, &mut at), at), (Some(value), bytes.len()));
             assert!(varint(&bytes[..bytes.len() - 1], &mut 0).is_none());
         }
-        let group = Group { caller: [0; 16], origins: Origins::default(), purpose: 0 };
         for (base, first, last) in [
             (1_000, 1_000, 1_000),
             (90_000, 1_000, 1_001),
             (5, u64::MAX - 70_000, u64::MAX - 70_000),
             (1_795_000_000_123, 1_795_000_700_000, 1_795_100_000_000),
         ] {
-            let row = Row { group, account: AccountId::from(1), first_ms: first, last_ms: last };
+            let row = Shown { account: AccountId::from(1), first_ms: first, last_ms: last };
             let mut bytes = Vec::new();
             put_times(&mut bytes, base, &row);
             let mut at = 0;

@@ -47,11 +47,6 @@ impl LogReader {
         Ok(Self { path, salt, bytes, at, group, at_ms: 0, accounts, account_len: 1 })
     }
 
-    /// Bytes of the header and all frames.
-    pub(super) const fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
     /// Visits every frame: its group, its time, its accounts.
     pub(super) fn for_each(&self, mut visit: impl FnMut(&frame::Frame<'_>)) -> Result<()> {
         let mut at = HEADER_LEN;

@@ -32,7 +32,7 @@ impl Origins {
 }
 
 /// What rows of one caller, set of origins and purpose share. Files that are sorted are sorted by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Group {
     pub(crate) caller: Token,
     pub(crate) origins: Origins,
@@ -51,10 +51,18 @@ pub(crate) struct Row {
     pub(crate) last_ms: u64,
 }
 
-impl Row {
-    /// What makes two rows the same disclosure.
-    pub(super) const fn id(&self) -> (&Group, AccountId) {
-        (&self.group, self.account)
+/// A row without its group, which is the larger part and the same for most rows in a file that is sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) account: AccountId,
+    pub(super) first_ms: u64,
+    pub(super) last_ms: u64,
+}
+
+impl Shown {
+    pub(super) const fn to(self, group: Group) -> Row {
+        let Self { account, first_ms, last_ms } = self;
+        Row { group, account, first_ms, last_ms }
     }
 
     /// Takes the times of a row of the same disclosure in.

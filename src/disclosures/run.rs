@@ -8,7 +8,7 @@ use super::Folder;
 use super::files::{Retiring, run_name};
 use super::frame::{VERSION, bytes_at, check_header, damaged, put, u64_at};
 use super::page::{PageReader, Step};
-use super::row::{Filter, Row, Token};
+use super::row::{Filter, Group, Row, Shown, Token};
 use crate::disk::MappedFile;
 use crate::words::{Damage, Error, Result};
 
@@ -43,7 +43,7 @@ impl RunHeader {
         Self { lo, hi, rows: 0, pages: 0, first_ms: u64::MAX, last_ms: 0, oldest_ms: u64::MAX, is_wide }
     }
 
-    pub(super) fn count(&mut self, row: &Row) {
+    pub(super) fn count(&mut self, row: &Shown) {
         self.rows += 1;
         self.first_ms = self.first_ms.min(row.first_ms);
         self.last_ms = self.last_ms.max(row.last_ms);
@@ -188,6 +188,7 @@ pub(super) struct RunReader {
     filter: Filter,
     next_page: u64,
     page: Option<PageReader>,
+    group: Group,
 }
 
 impl RunReader {
@@ -199,14 +200,26 @@ impl RunReader {
             Some(caller) => run.first_page_of(&caller)?,
             None => 0,
         };
-        Ok(Self { run, filter, next_page, page: None })
+        Ok(Self { run, filter, next_page, page: None, group: Group::default() })
     }
 
+    /// The next row with its group.
     pub(super) fn next(&mut self) -> Result<Option<Row>> {
+        loop {
+            match self.step()? {
+                Step::Group(group) => self.group = group,
+                Step::Row(shown) => return Ok(Some(shown.to(self.group))),
+                Step::End | Step::Past => return Ok(None),
+            }
+        }
+    }
+
+    /// The next group or row, or the end of the run.
+    pub(super) fn step(&mut self) -> Result<Step> {
         loop {
             let Some(reader) = &mut self.page else {
                 if self.next_page >= self.run.header.pages {
-                    return Ok(None);
+                    return Ok(Step::End);
                 }
                 let page = self.run.page(self.next_page)?;
                 let number = self.next_page;
@@ -216,12 +229,12 @@ impl RunReader {
                 continue;
             };
             match reader.next(&self.filter) {
-                Ok(Step::Row(row)) => return Ok(Some(row)),
                 Ok(Step::End) => self.page = None,
                 Ok(Step::Past) => {
                     self.page = None;
                     self.next_page = self.run.header.pages;
                 }
+                Ok(step) => return Ok(step),
                 Err(reason) => {
                     return Err(self.run.flaw(self.next_page - 1, Damage::Disclosure { reason }));
                 }
