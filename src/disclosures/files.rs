@@ -136,14 +136,20 @@ impl Part {
 /// How frames get into the file. Either way they are in the page cache then, where they outlive the process.
 #[derive(Debug)]
 enum Way {
-    /// Into a map of blocks that are reserved ahead: no system call. The file is longer than its frames, by zeros.
+    /// Into blocks that are reserved ahead; small ones into a map of them, without a system call. The file is longer than its
+    /// frames, by zeros.
     Ahead(Option<MappedEnd>),
-    /// By a write. The file's position is behind the last frame.
+    /// By a write that makes the file longer.
     Write,
 }
 
 /// Bytes that are reserved at once: few enough to be nobody's loss, and a system call for some thousand lookups.
 const RESERVED_AT_ONCE: u64 = 1 << 20;
+
+/// Bytes from which on frames are written into what is reserved. The first store to a page of a map is a fault, and each
+/// sync takes the page back, for which it interrupts the other cores; few small frames meet a new page, large ones do
+/// every time, and a write of theirs costs less.
+const WRITTEN_FROM: usize = 1 << 10;
 
 /// The log that grows.
 #[derive(Debug)]
@@ -182,27 +188,31 @@ impl Active {
 
     /// Puts frames behind the last. A log ends at `log_bytes`: nothing is reserved beyond.
     pub(super) fn append(&mut self, frames: &[u8], log_bytes: u64) -> Result<()> {
-        if let Way::Ahead(end) = &mut self.way {
-            if !end.as_mut().is_some_and(|end| end.put(self.len, frames)) {
-                let ahead = log_bytes.saturating_sub(self.len).min(RESERVED_AT_ONCE).max(frames.len() as u64);
-                *end = MappedEnd::reserve(&self.file, self.len, usize::try_from(ahead).unwrap_or(usize::MAX));
-                if !end.as_mut().is_some_and(|end| end.put(self.len, frames)) {
-                    return self.write_on().and_then(|()| self.append(frames, log_bytes));
-                }
-            }
-        } else {
-            (&*self.file).write_all(frames).map_err(Error::io("write", &self.path))?;
+        if !self.put(frames, log_bytes)? {
+            self.file.write_all_at(self.len, frames).map_err(Error::io("write", &self.path))?;
         }
         self.len += frames.len() as u64;
         Ok(())
     }
 
-    /// Gives back what is reserved behind the last frame. What follows is written.
+    /// Reserves room for frames and puts them there if they are small; `false` if they are to be written.
+    fn put(&mut self, frames: &[u8], log_bytes: u64) -> Result<bool> {
+        let Way::Ahead(end) = &mut self.way else { return Ok(false) };
+        if !end.as_ref().is_some_and(|end| end.has_room(self.len, frames.len())) {
+            let ahead = log_bytes.saturating_sub(self.len).min(RESERVED_AT_ONCE).max(frames.len() as u64);
+            *end = MappedEnd::reserve(&self.file, self.len, usize::try_from(ahead).unwrap_or(usize::MAX));
+        }
+        match end {
+            Some(end) => Ok(frames.len() < WRITTEN_FROM && end.put(self.len, frames)),
+            None => self.write_on().map(|()| false),
+        }
+    }
+
+    /// Gives back what is reserved behind the last frame. What follows is written there.
     pub(super) fn write_on(&mut self) -> Result<()> {
         // The map first: it must not reach behind the end of its file.
         if matches!(std::mem::replace(&mut self.way, Way::Write), Way::Ahead(_)) {
             self.file.set_len(self.len).map_err(Error::io("cut", &self.path))?;
-            (&*self.file).seek(SeekFrom::Start(self.len)).map_err(Error::io("write", &self.path))?;
         }
         Ok(())
     }
@@ -211,7 +221,7 @@ impl Active {
     pub(super) fn seal(&mut self, folder: &Folder) -> Result<(LogFile, u64)> {
         self.write_on()?;
         let footer = self.totals.encode(self.len, self.salt);
-        (&*self.file).write_all(&footer).map_err(Error::io("write", &self.path))?;
+        self.file.write_all_at(self.len, &footer).map_err(Error::io("write", &self.path))?;
         // All of it: the file may have become shorter.
         self.file.sync_all().map_err(Error::io("sync", &self.path))?;
         let file = Retiring::new(&folder.disk, self.path.clone());
@@ -261,7 +271,6 @@ impl Active {
         cut_to(end_of_log)?;
         // What a killed process wrote may not be on the device yet, and is about to be counted on.
         file.sync_all().map_err(Error::io("sync", &path))?;
-        file.seek(SeekFrom::Start(end_of_log)).map_err(Error::io("open", &path))?;
         let (len, way) = (end_of_log, Way::Write);
         Ok((None, Self { file: Arc::new(file), path, seq, salt, has_short, len, totals, way }))
     }

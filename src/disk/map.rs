@@ -276,8 +276,8 @@ impl MappedEnd {
             let reserved = rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), start, len as u64);
             let refused = |error: std::io::Error| tracing::debug!(%error, "no room is reserved ahead of a file");
             reserved.map_err(|error| refused(error.into())).ok()?;
-            // SAFETY: this map alone writes to the part of the file that it covers, through `&mut self`, and no reference
-            // to it leaves this type. The file is not cut while the map is there: whoever owns both drops the map
+            // SAFETY: no reference to the map leaves this type, and nothing is read through it: whoever owns it may write
+            // to the file too. The file is not cut while the map is there: whoever owns both drops the map
             // first. The directory's lock keeps other instances of this crate out; somebody else who writes there
             // changes bytes that this process never reads through the map, and somebody else who truncates the file
             // ends the process with SIGBUS, as with [`MappedFile`]. The blocks are reserved, so that a store finds room.
@@ -289,6 +289,12 @@ impl MappedEnd {
             let _ = (file, start, len);
             None
         }
+    }
+
+    /// Are `len` bytes at an offset of the file inside?
+    pub(crate) fn has_room(&self, at: u64, len: usize) -> bool {
+        let from = at.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
+        from.and_then(|from| from.checked_add(len)).is_some_and(|end| end <= self.map.len())
     }
 
     /// Puts bytes at an offset of the file; `false`, and nothing is put, if not all of them are inside.

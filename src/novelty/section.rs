@@ -62,8 +62,10 @@ impl Section {
     /// Adds whole fingerprints.
     pub(crate) fn add(&mut self, fingerprints: &[u32]) {
         let cut = FULL_BITS.saturating_sub(self.bits);
-        self.values.extend(fingerprints.iter().map(|fingerprint| fingerprint >> cut));
-        self.values.sort_unstable();
+        let added: Vec<u32> = fingerprints.iter().map(|fingerprint| fingerprint >> cut).collect();
+        self.values.extend(sort_spread(added, self.bits));
+        // The stable sort sees two runs, and merges them.
+        self.values.sort();
         self.values.dedup();
     }
 
@@ -77,7 +79,7 @@ impl Section {
     /// with zeros.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let low = low_bits(self.bits, self.len());
-        let mut writer = Writer::default();
+        let mut writer = Writer::with_capacity(self.len() * (low as usize + 2) / 8);
         let mut next = 0;
         for value in &self.values {
             let gap = value - next;
@@ -86,9 +88,8 @@ impl Section {
                 writer.push(0xffff, 16);
                 high -= 16;
             }
-            // The zero that ends it is above the ones.
-            writer.push((1 << high) - 1, high + 1);
-            writer.push(gap & ((1 << low) - 1), low);
+            // The zero that ends it is above the ones, and the low part above that.
+            writer.push((1 << high) - 1 | u64::from(gap & ((1 << low) - 1)) << (high + 1), high + 1 + low);
             next = value + 1;
         }
         writer.finish()
@@ -107,11 +108,7 @@ impl Section {
         let mut values = Vec::with_capacity(count);
         let mut next: u64 = 0;
         for _ in 0..count {
-            let mut high = 0;
-            while reader.take(1)? == 1 {
-                high += 1;
-            }
-            let value = next + (high << low) + reader.take(low)?;
+            let value = next + (reader.ones()? << low) + reader.take(low)?;
             if value >> bits != 0 {
                 return Err("a fingerprint is too large");
             }
@@ -120,6 +117,48 @@ impl Section {
         }
         if reader.is_at_end() { Ok(Self { bits, values }) } else { Err("bytes are left over in a section") }
     }
+}
+
+/// Values that a sort brings in order at once: about so many begin alike.
+const SORTED_TOGETHER: usize = 4;
+
+/// Sorts values of `bits` bits that are spread evenly, as keyed fingerprints are: one pass puts those together that begin
+/// alike. Values of any other spread are sorted too, no slower than by a plain sort and that pass.
+fn sort_spread(mut values: Vec<u32>, bits: u32) -> Vec<u32> {
+    let first_bits = (values.len() / SORTED_TOGETHER).checked_ilog2().unwrap_or(0);
+    if first_bits < 4 {
+        values.sort_unstable();
+        return values;
+    }
+    let first = |value: &u32| (value >> (bits - first_bits)) as usize;
+    let mut ends = vec![0_u32; 1 << first_bits];
+    for value in &values {
+        if let Some(count) = ends.get_mut(first(value)) {
+            *count += 1;
+        }
+    }
+    let mut begin = 0;
+    for end in &mut ends {
+        begin += std::mem::replace(end, begin);
+    }
+    // Where values that begin alike begin; once they are in place, where they end.
+    let mut sorted = vec![0; values.len()];
+    for value in &values {
+        if let Some(at) = ends.get_mut(first(value)) {
+            if let Some(to) = sorted.get_mut(*at as usize) {
+                *to = *value;
+            }
+            *at += 1;
+        }
+    }
+    let mut rest = sorted.as_mut_slice();
+    let mut begin = 0;
+    for end in ends {
+        let Some((alike, others)) = rest.split_at_mut_checked((end - begin) as usize) else { break };
+        alike.sort_unstable();
+        (rest, begin) = (others, end);
+    }
+    sorted
 }
 
 /// Bits of the low part: what the mean difference has, about.
@@ -140,21 +179,25 @@ struct Writer {
 }
 
 impl Writer {
-    /// Appends the lowest `bits` of a value, at most 32.
-    fn push(&mut self, value: u32, bits: u32) {
-        self.open |= u64::from(value) << self.used;
+    fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ..Self::default() }
+    }
+
+    /// Appends a value of at most so many bits, of which there are at most 57.
+    fn push(&mut self, value: u64, bits: u32) {
+        self.open |= value << self.used;
         self.used += bits;
-        while self.used >= 8 {
-            self.bytes.push(self.open as u8);
-            self.open >>= 8;
-            self.used -= 8;
-        }
+        // Eight bytes, of which the whole ones stay, copy faster than as many as there are.
+        let whole = self.bytes.len() + (self.used / u8::BITS) as usize;
+        self.bytes.extend_from_slice(&self.open.to_le_bytes());
+        self.bytes.truncate(whole);
+        self.open = self.open.checked_shr(self.used & !7).unwrap_or(0);
+        self.used &= 7;
     }
 
     fn finish(mut self) -> Vec<u8> {
-        if self.used > 0 {
-            self.bytes.push(self.open as u8);
-        }
+        let left = self.used.div_ceil(u8::BITS) as usize;
+        self.bytes.extend(self.open.to_le_bytes().into_iter().take(left));
         self.bytes
     }
 }
@@ -166,19 +209,41 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// What comes next, 57 bits of it at least. Behind the code are zeros.
+    fn peek(&self) -> u64 {
+        let rest = self.code.get(self.at / 8..).unwrap_or_default();
+        let word = rest.first_chunk().copied().unwrap_or_else(|| {
+            let mut word = [0; 8];
+            word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            word
+        });
+        u64::from_le_bytes(word) >> (self.at % 8)
+    }
+
+    fn advance(&mut self, bits: u32) -> Result<(), &'static str> {
+        self.at += bits as usize;
+        if self.at > self.code.len() * 8 { Err("a section is cut short") } else { Ok(()) }
+    }
+
+    /// A value of so many bits, at most 32.
     fn take(&mut self, bits: u32) -> Result<u64, &'static str> {
-        let first = self.at / 8;
-        let end = self.at + bits as usize;
-        if end > self.code.len() * 8 {
-            return Err("a section is cut short");
+        let value = self.peek() & ((1 << bits) - 1);
+        self.advance(bits)?;
+        Ok(value)
+    }
+
+    /// How many ones there are up to a zero, which is taken too.
+    fn ones(&mut self) -> Result<u64, &'static str> {
+        let mut all = 0;
+        loop {
+            let ones = self.peek().trailing_ones();
+            all += u64::from(ones);
+            if ones < 57 {
+                self.advance(ones + 1)?;
+                return Ok(all);
+            }
+            self.advance(ones)?;
         }
-        // At most 7 bits before, 31 wanted: five bytes.
-        let mut word = [0; 8];
-        let rest = self.code.get(first..).unwrap_or_default();
-        word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        let value = u64::from_le_bytes(word) >> (self.at % 8);
-        self.at = end;
-        Ok(value & ((1 << bits) - 1))
     }
 
     /// Is everything read, but for the zeros that fill the last byte?
@@ -190,6 +255,8 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -216,6 +283,8 @@ mod tests {
             prop_assert!(Section::decode(bits, section.len(), &code[..code.len() - 1]).is_err());
             let longer = [&code[..], &[0]].concat();
             prop_assert!(Section::decode(bits, section.len(), &longer).is_err());
+            let expected: BTreeSet<u32> = fingerprints.iter().map(|f| f >> (31 - bits)).collect();
+            prop_assert!(section.values.iter().eq(&expected));
             for fingerprint in fingerprints {
                 prop_assert!(section.fingerprints().any(|f| f == fingerprint >> (31 - bits) << (31 - bits)));
             }
