@@ -16,6 +16,8 @@ const MAX_SEQ: u64 = 1 << 62;
 
 /// What is no file of the log, one that is named.
 const TEMPORARY: &str = ".tmp";
+/// In front of that, where it was made ahead.
+const AHEAD: &str = ".ahead";
 
 pub(super) fn log_name(seq: u64) -> String {
     format!("{seq:016x}.log")
@@ -166,19 +168,52 @@ pub(super) struct Active {
     way: Way,
 }
 
-impl Active {
-    /// A log without frames. It appears with its header, durably.
-    pub(super) fn create(folder: &Folder, seq: u64) -> Result<Self> {
+/// A log that is on the device with its header, under a name that no open takes for a log.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    active: Active,
+    temporary: PathBuf,
+}
+
+impl Prepared {
+    /// Makes the log of this number. Whoever makes it ahead, while another may make the same, says so.
+    pub(super) fn create(folder: &Folder, seq: u64, is_ahead: bool) -> Result<Self> {
         let path = folder.dir.join(log_name(seq));
-        let temporary = folder.dir.join(format!("{}{TEMPORARY}", log_name(seq)));
+        let ahead = if is_ahead { AHEAD } else { "" };
+        let temporary = folder.dir.join(format!("{}{ahead}{TEMPORARY}", log_name(seq)));
         let (bytes, header) = LogHeader::encode(&folder.index_id, seq);
         let mut file = folder.disk.create(&temporary)?;
         file.write_all(&bytes).map_err(Error::io("write", &temporary))?;
         file.sync_all().map_err(Error::io("sync", &temporary))?;
-        folder.disk.rename(&temporary, &path)?;
         let (len, totals) = (HEADER_LEN as u64, Totals::NONE);
         let LogHeader { salt, has_short, .. } = header;
-        Ok(Self { file: Arc::new(file), path, seq, salt, has_short, len, totals, way: Way::Write })
+        let active = Active { file: Arc::new(file), path, seq, salt, has_short, len, totals, way: Way::Write };
+        Ok(Self { active, temporary })
+    }
+
+    /// Gives it its name, durably. Everything before it is sealed.
+    fn appear(self, folder: &Folder) -> Result<Active> {
+        folder.disk.rename(&self.temporary, &self.active.path)?;
+        Ok(self.active)
+    }
+
+    /// It is not needed.
+    pub(super) fn discard(self, folder: &Folder) -> Result<()> {
+        folder.disk.remove_file(&self.temporary)
+    }
+}
+
+impl Active {
+    /// A log without frames. It appears with its header, durably.
+    pub(super) fn create(folder: &Folder, seq: u64) -> Result<Self> {
+        Prepared::create(folder, seq, false)?.appear(folder)
+    }
+
+    /// The log behind this one, which is sealed: the one that was made ahead, if there is one.
+    pub(super) fn successor(&self, folder: &Folder, prepared: Option<Prepared>) -> Result<Self> {
+        let seq = self.seq + 1;
+        let prepared = prepared.filter(|prepared| prepared.active.seq == seq).map(Ok);
+        prepared.unwrap_or_else(|| Prepared::create(folder, seq, false))?.appear(folder)
     }
 
     /// Reserves room ahead of the frames from now on, where the system can.

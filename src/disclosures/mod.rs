@@ -37,7 +37,7 @@ use writer::Writer;
 /// Name of the folder in the directory of an index.
 pub(crate) const FOLDER: &str = "disclosures";
 
-/// Bytes at which a log is sealed. It bounds what an open after a crash reads, and the memory of a compaction.
+/// Bytes at which a log is sealed, or soon after. It bounds what an open after a crash reads, and the memory of a compaction.
 const LOG_BYTES: u64 = 8 << 20;
 
 /// Where a log is and whose it is.

@@ -7,12 +7,16 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::files::{Active, Part};
+use super::files::{Active, Part, Prepared};
 use super::frame::{self, MAX_ACCOUNTS, Place, frame_len};
 use super::row::Group;
 use super::{DisclosureSync, Folder, Mark};
 use crate::disk::File;
 use crate::words::{AccountId, Error, Result};
+
+/// How many times as long as it should be a log may become, if the thread that syncs does not come to seal it, before a
+/// lookup does.
+const LONGEST_LOG: u64 = 2;
 
 /// Parts that queries and compaction see, the growing log and how much of it is on the device.
 pub(super) struct State {
@@ -20,8 +24,11 @@ pub(super) struct State {
     /// Everything older, oldest first.
     pub(super) parts: Vec<Part>,
     buffer: Vec<u8>,
-    /// Is room reserved ahead of the frames? A lookup that waits for the device gains nothing from it.
+    /// Is there a thread that syncs and seals full logs, and is room reserved ahead of the frames? A lookup that waits for the
+    /// device gains nothing from either.
     is_ahead: bool,
+    /// The next log, made ahead.
+    next: Option<Prepared>,
     /// Bytes written to logs, counted through all of them.
     written: u64,
     /// Of those, how many are on the device.
@@ -57,7 +64,8 @@ impl State {
         let frames = accounts.len().div_ceil(MAX_ACCOUNTS);
         // As many as there may be: some may be short.
         let bytes = frame_len(origins, 0, false) * frames + 16 * accounts.len();
-        if self.active.totals.frames > 0 && self.active.len + bytes as u64 > folder.log_bytes {
+        let most_bytes = folder.log_bytes.saturating_mul(if self.is_ahead { LONGEST_LOG } else { 1 });
+        if self.active.totals.frames > 0 && self.active.len + bytes as u64 > most_bytes {
             self.rotate(folder)?;
         }
         self.buffer.clear();
@@ -69,7 +77,7 @@ impl State {
             let rows = frame::encode(&mut self.buffer, place, group, at_ms, some);
             self.active.totals.add(rows, at_ms);
         }
-        self.active.append(&self.buffer, folder.log_bytes)?;
+        self.active.append(&self.buffer, most_bytes)?;
         self.written += self.buffer.len() as u64;
         Ok(self.written)
     }
@@ -77,7 +85,7 @@ impl State {
     /// Seals the growing log and begins the next. All of it is on the device then.
     fn rotate(&mut self, folder: &Folder) -> Result<()> {
         let (sealed, footer) = self.active.seal(folder)?;
-        let mut next = Active::create(folder, sealed.seq + 1)?;
+        let mut next = self.active.successor(folder, self.next.take())?;
         if self.is_ahead {
             next.reserve_ahead();
         }
@@ -125,6 +133,7 @@ impl Writer {
             parts,
             buffer: Vec::new(),
             is_ahead,
+            next: None,
             written: len,
             synced: len,
             base: 0,
@@ -141,9 +150,10 @@ impl Writer {
         });
         let thread = match sync {
             DisclosureSync::Written { sync_within_ms } => {
-                let (shared, within) = (shared.clone(), Duration::from_millis(u64::from(sync_within_ms)));
+                let (shared, behind) = (shared.clone(), folder.clone());
+                let within = Duration::from_millis(u64::from(sync_within_ms));
                 let thread = thread::Builder::new().name("unlisted-disclose".to_owned());
-                let started = thread.spawn(move || shared.sync_behind(within));
+                let started = thread.spawn(move || shared.sync_behind(&behind, within));
                 Some(started.map_err(Error::io("start a thread for", &folder.dir))?)
             }
             DisclosureSync::Synced | DisclosureSync::Off => None,
@@ -232,8 +242,12 @@ impl Drop for Writer {
         {
             tracing::error!("the thread that syncs disclosures ended by a panic: this is a bug");
         }
-        if let Err(error) = self.shared.state.lock().active.write_on() {
+        let mut state = self.shared.state.lock();
+        if let Err(error) = state.active.write_on() {
             tracing::warn!(error = error.with_causes(), "the disclosure log keeps the room that it had reserved");
+        }
+        if let Some(Err(error)) = state.next.take().map(|next| next.discard(&self.folder)) {
+            tracing::warn!(error = error.with_causes(), "a log that was made ahead stays until the next open");
         }
     }
 }
@@ -282,7 +296,7 @@ impl Shared {
     }
 
     /// The thread's work: lets writes gather for half of the time allowed, and leaves the other half to the device.
-    fn sync_behind(&self, within: Duration) {
+    fn sync_behind(&self, folder: &Folder, within: Duration) {
         let mut state = self.state.lock();
         loop {
             while !state.is_dirty && !state.is_closing {
@@ -302,6 +316,42 @@ impl Shared {
                 );
                 return;
             }
+            if let Err(error) = self.rotate_behind(&mut state, folder) {
+                tracing::error!(
+                    error = error.with_causes(),
+                    "a full disclosure log could not be sealed; nothing is shown now"
+                );
+                return;
+            }
+        }
+    }
+
+    /// Makes the next log ahead of its time, and seals one that is full. What lookups put since the last sync is little, so
+    /// that they wait little for it.
+    fn rotate_behind(&self, state: &mut MutexGuard<'_, State>, folder: &Folder) -> Result<()> {
+        if state.next.is_none() && state.active.len >= folder.log_bytes / 2 {
+            self.prepare(state, folder);
+        }
+        if state.active.len >= folder.log_bytes && state.active.totals.frames > 0 {
+            return state.rotate(folder).map_err(|error| self.poison(state, error));
+        }
+        Ok(())
+    }
+
+    /// Makes the next log, without the lock. If it cannot be made, whoever needs it tries again and hears why.
+    fn prepare(&self, state: &mut MutexGuard<'_, State>, folder: &Folder) {
+        let seq = state.active.seq + 1;
+        let prepared = MutexGuard::unlocked(state, || Prepared::create(folder, seq, true));
+        let kept = prepared.and_then(|prepared| {
+            // It may have been needed, and made, meanwhile.
+            if state.active.seq + 1 != seq {
+                return prepared.discard(folder);
+            }
+            state.next = Some(prepared);
+            Ok(())
+        });
+        if let Err(error) = kept {
+            tracing::debug!(error = error.with_causes(), "the next disclosure log is not made ahead");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{RETENTION, account, copy, fresh, group, open, record, shown};
+use super::{RETENTION, account, copy, fresh, group, killed, open, record, shown};
 use crate::disclosures::{DisclosureLog, FOLDER, Filter, Group, Mark, files, frame};
 use crate::words::AccountId;
 
@@ -135,7 +135,7 @@ impl World {
                 self.reopen(self.dir.path().to_owned());
             }
             Op::Kill => {
-                let dir = copy(self.dir.path());
+                let dir = killed(&self.log, self.dir.path());
                 self.reopen(dir.path().to_owned());
                 self.dir = dir;
             }
@@ -152,9 +152,10 @@ impl World {
 
     /// Cuts the growing log somewhere behind what was settled, and takes back what is lost.
     fn cut(&mut self, byte: prop::sample::Index, zeros: bool) {
-        let synced = self.log.writer.with(|state| (state.active.seq == self.mark.seq).then_some(self.mark.len));
-        let dir = copy(self.dir.path());
-        let path = self.log.writer.with(|state| dir.path().join(FOLDER).join(files::log_name(state.active.seq)));
+        // At one moment: the thread may seal the log at the next.
+        let (seq, dir) = self.log.writer.with(|state| (state.active.seq, copy(self.dir.path())));
+        let synced = (seq == self.mark.seq).then_some(self.mark.len);
+        let path = dir.path().join(FOLDER).join(files::log_name(seq));
         let len = fs::metadata(&path).unwrap().len();
         let least = synced.unwrap_or(0).max(frame::HEADER_LEN as u64);
         let cut = least + byte.index((len - least) as usize + 1) as u64;

@@ -67,6 +67,11 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
+/// What a killed process leaves: the log as it is at one moment, whatever its thread does.
+fn killed(log: &DisclosureLog, dir: &Path) -> TempDir {
+    log.writer.with(|_| copy(dir))
+}
+
 fn copy(from: &Path) -> TempDir {
     let to = tempfile::tempdir().unwrap();
     fs::create_dir(to.path().join(FOLDER)).unwrap();
@@ -153,8 +158,8 @@ fn a_log_of_version_1_goes_on_without_short_accounts() {
     fs::write(&path, &bytes).unwrap();
     let mark = Mark { seq: 1, len: bytes.len() as u64 };
     let log = open(dir.path(), mark).unwrap();
-    // 1 and 2 are short, and a log of 600 bytes has no room for the third frame.
-    for at_ms in [6_000, 7_000, 8_000] {
+    // 1 and 2 are short, and a log has no room for the frames of the last round.
+    for at_ms in (3_000..9_000).step_by(1_000) {
         record(&log, group(1, 0), at_ms, 1..3).unwrap();
         record(&log, group(1, 1), at_ms, 4..9).unwrap();
     }
@@ -351,23 +356,54 @@ fn every_log_reserves_room_ahead_and_gives_it_back() {
     record(&log, group(1, 0), 1, 0..3).unwrap();
     // Not every file system can: then none of its logs may seem to.
     let can = lens(&log).0 > lens(&log).1;
-    for i in 0..20 {
+    for i in 0..40 {
         record(&log, group(1, 0), 2 + i, i..i + 3).unwrap();
         let (file, frames) = lens(&log);
-        assert_eq!(file, if can { 600 } else { frames }, "log {i}");
+        assert_eq!(file, if can { 1_200 } else { frames }, "log {i}");
     }
     log.writer.seal().unwrap();
-    record(&log, group(1, 0), 30, 0..3).unwrap();
+    record(&log, group(1, 0), 50, 0..3).unwrap();
     let (seq, rows) = log.writer.with(|state| (state.active.seq, state.active.totals.rows));
     assert!((seq, rows) > (4, 0), "{seq} {rows}");
     drop(log);
     // Logs take no byte more than their frames, and footers if they are sealed: they are opened by that.
     let log = open(dir.path(), Mark { seq, len: frame::HEADER_LEN as u64 }).unwrap();
     let (file, frames) = lens(&log);
-    assert_eq!((file, log.usage().rows), (frames, 22 * 3));
+    assert_eq!((file, log.usage().rows), (frames, 42 * 3));
     let bytes: u64 =
         names(dir.path()).iter().map(|n| fs::metadata(dir.path().join(FOLDER).join(n)).unwrap().len()).sum();
     assert_eq!(bytes, log.usage().bytes);
+}
+
+#[test]
+fn the_thread_that_syncs_makes_the_next_log_and_seals_a_full_one() {
+    let (dir, log) = fresh();
+    let until = |is_so: &dyn Fn() -> bool, what: &str| {
+        let start = std::time::Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < Duration::from_secs(30), "{what}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let ahead = || names(dir.path()).iter().filter(|name| name.ends_with(".ahead.tmp")).count();
+    let active = || log.writer.with(|state| (state.active.seq, state.active.len));
+    // A lookup that finds no room in twice the bytes seals in its own time; these three leave some.
+    record(&log, group(1, 0), 1, 0..18).unwrap();
+    until(&|| ahead() == 1, "a log that is half full has a successor ready");
+    assert_eq!(active().0, 1);
+    let killed = killed(&log, dir.path());
+    record(&log, group(1, 0), 2, 18..36).unwrap();
+    until(&|| active() == (2, frame::HEADER_LEN as u64), "a full log is sealed");
+    assert_eq!(ahead(), 0);
+    record(&log, group(1, 0), 3, 36..54).unwrap();
+    until(&|| ahead() == 1, "the next one has a successor ready too");
+    assert_eq!(log.verify().unwrap(), 54);
+    drop(log);
+    assert_eq!(names(dir.path()), ["0000000000000001.log", "0000000000000002.log"]);
+    assert_eq!(open(dir.path(), Mark { seq: 2, len: 0 }).unwrap().verify().unwrap(), 54);
+    // A process that died leaves its successor, which nobody takes for a log.
+    assert_eq!(open(killed.path(), Mark { seq: 1, len: 0 }).unwrap().verify().unwrap(), 18);
+    assert_eq!(names(killed.path()), ["0000000000000001.log"]);
 }
 
 #[test]
@@ -384,7 +420,7 @@ fn frames_that_are_written_and_frames_that_are_put_follow_each_other() {
         rows += count;
         assert_eq!(log.verify().unwrap(), rows);
     }
-    let killed = copy(dir.path());
+    let killed = killed(&log, dir.path());
     let log = DisclosureLog::open(Folder::of(&Disk::Real, killed.path(), ID), mark, WRITTEN, RETENTION).unwrap();
     assert_eq!(log.verify().unwrap(), rows);
     log.writer.seal().unwrap();
