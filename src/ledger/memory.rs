@@ -51,6 +51,9 @@ pub(super) struct Remembered {
 
 pub(super) type Shared = Arc<Mutex<Remembered>>;
 
+/// Callers with numbers that the file does not hold.
+pub(super) type Waiting = Vec<(ScopeId, Shared)>;
+
 impl Remembered {
     /// Positions of the numbers that are not free for this caller, in order.
     pub(super) fn novel(&self, fingerprints: &[u32]) -> Vec<u32> {
@@ -96,8 +99,7 @@ pub(super) struct Memory {
     shard_bytes: usize,
     window_min: u64,
     slack: usize,
-    /// Callers with numbers that the file does not hold.
-    queue: Mutex<Vec<(ScopeId, Shared)>>,
+    queue: Mutex<Waiting>,
     queued: AtomicUsize,
     unwritten: AtomicUsize,
     /// When the first of them was queued; the largest if there is none.
@@ -349,40 +351,53 @@ impl Memory {
             || self.unwritten.load(Ordering::Relaxed) >= UNWRITTEN_NUMBERS * times
     }
 
-    /// Does anything wait to be written?
-    pub(super) fn is_waiting(&self) -> bool {
-        self.queued.load(Ordering::Relaxed) > 0
+    /// Takes callers off the queue, to be written. Whatever they pay for until then goes along.
+    pub(super) fn take(&self, most_callers: usize) -> Waiting {
+        let mut queue = self.queue.lock();
+        // Callers whose rows are side by side share pages.
+        queue.sort_unstable_by_key(|(caller, _)| *caller);
+        let rest = queue.len().saturating_sub(most_callers);
+        if rest == 0 {
+            // Whoever is queued from now on begins to wait now.
+            self.waiting_since_ns.store(u64::MAX, Ordering::Relaxed);
+        }
+        queue.split_off(rest)
     }
 
-    /// Writes some of what waits. The transaction must be committed, or the ledger be poisoned.
-    pub(super) fn write(&self, db: &Db, txn: &WriteTransaction) -> Result<()> {
-        let taken: Vec<(ScopeId, Shared)> = {
-            let mut queue = self.queue.lock();
-            let some = queue.len().min(UNWRITTEN_CALLERS);
-            let rest = queue.len() - some;
-            if rest > 0 {
-                queue.sort_unstable_by_key(|(caller, _)| *caller);
-            } else {
-                // Whoever is queued from now on begins to wait now.
-                self.waiting_since_ns.store(u64::MAX, Ordering::Relaxed);
-            }
-            queue.split_off(rest)
-        };
-        self.queued.fetch_sub(taken.len(), Ordering::Relaxed);
-        self.known.add(taken.iter().map(|(caller, _)| *caller));
-        let mut rows = Vec::with_capacity(taken.len());
-        for (caller, shared) in &taken {
+    /// Writes some of what waits, as [`Memory::write`] does.
+    pub(super) fn write_some(&self, db: &Db, txn: &WriteTransaction) -> Result<()> {
+        self.write(db, txn, &mut self.take(UNWRITTEN_CALLERS), usize::MAX)
+    }
+
+    /// Writes some of those that were taken, until they have so many numbers. The transaction must be committed, or the ledger
+    /// be poisoned.
+    pub(super) fn write(
+        &self,
+        db: &Db,
+        txn: &WriteTransaction,
+        waiting: &mut Waiting,
+        most_numbers: usize,
+    ) -> Result<()> {
+        let (mut taken, mut rows, mut numbers) = (Vec::new(), Vec::new(), 0);
+        while taken.len() < UNWRITTEN_CALLERS
+            && numbers < most_numbers
+            && let Some((caller, shared)) = waiting.pop()
+        {
             let mut remembered = shared.lock();
             remembered.is_queued = false;
             let known = remembered.set.len();
             let mut cut_exposure = remembered.cut_exposure;
             for (generation, fingerprints) in std::mem::take(&mut remembered.unwritten) {
-                rows.push(Unwritten { generation, caller: *caller, fingerprints, known, cut_exposure });
+                numbers += fingerprints.len();
+                rows.push(Unwritten { generation, caller, fingerprints, known, cut_exposure });
                 // Two generations at once, which is rare, must not both use what is left: the second cuts nothing.
                 cut_exposure = MAX_CUT_EXPOSURE;
             }
+            drop(remembered);
+            taken.push((caller, shared));
         }
-        let numbers: usize = rows.iter().map(|row| row.fingerprints.len()).sum();
+        self.queued.fetch_sub(taken.len(), Ordering::Relaxed);
+        self.known.add(taken.iter().map(|(caller, _)| *caller));
         novelty_rows::write(db, txn, &mut rows)?;
         self.unwritten.fetch_sub(numbers, Ordering::Relaxed);
         self.note_generations(rows.iter().map(|row| row.generation));

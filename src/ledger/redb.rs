@@ -29,6 +29,9 @@ use crate::words::{AccountId, Clock, Error, QuotaPolicy, Result};
 
 /// Buckets that a close gives back in one transaction.
 const SETTLED_AT_ONCE: usize = 65_536;
+/// Numbers that one transaction writes down, or those of one caller: a charge that has to be made durable waits for it, some
+/// milliseconds.
+const NUMBERS_AT_ONCE: usize = 65_536;
 
 /// Callers whose numbers are forgotten in one transaction.
 const ERASED_AT_ONCE: usize = 1_024;
@@ -223,18 +226,18 @@ impl RedbLedger {
 
     /// Writes down what callers paid for since the last time, and how far the index is.
     pub(crate) fn write_novelty(&self) -> Result<()> {
-        let is_behind = self.committer.lock().state.index_version < self.index_version.load(Ordering::Relaxed);
-        if is_behind || self.memory.is_waiting() {
-            self.write_some_novelty()?;
-        }
-        while self.memory.is_waiting() {
-            self.write_some_novelty()?;
+        let mut is_behind =
+            self.committer.lock().state.index_version < self.index_version.load(Ordering::Relaxed);
+        // Those that wait now. Lookups queue the same callers again meanwhile, with a few numbers each.
+        let mut waiting = self.memory.take(usize::MAX);
+        while std::mem::take(&mut is_behind) || !waiting.is_empty() {
+            self.commit(|txn, _| self.memory.write(&self.db, txn, &mut waiting, NUMBERS_AT_ONCE))?;
         }
         Ok(())
     }
 
     pub(super) fn write_some_novelty(&self) -> Result<()> {
-        self.commit(|txn, _| self.memory.write(&self.db, txn))
+        self.commit(|txn, _| self.memory.write_some(&self.db, txn))
     }
 
     /// Forgets what was paid for before the window.
@@ -442,7 +445,7 @@ impl RedbLedger {
             self.bucket_log.write(&self.db, txn, &states)?;
             // What waits long enough goes along.
             if self.memory.must_write(self.time.ledger_ns()) {
-                self.memory.write(&self.db, txn)?;
+                self.memory.write_some(&self.db, txn)?;
             }
             Ok(states)
         })?;

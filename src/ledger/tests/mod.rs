@@ -241,6 +241,27 @@ fn what_was_paid_is_free_through_reopenings_and_until_its_window_ends() {
     assert_eq!((ask(&ledger, 20_000..20_100), ask(&ledger, 0..500), ask(&ledger, 500..600)), (0, 0, 100));
 }
 
+/// Charges that have to be made durable wait for a transaction: none may be long because a few callers paid for much.
+#[test]
+fn much_is_written_in_several_transactions() {
+    let (dir, _clock, options) = remembering();
+    let fingerprints: Vec<u32> = (0..40_000_u32).map(|i| i.wrapping_mul(0x9e37_79b9) >> 1).collect();
+    let ask = |ledger: &RedbLedger, caller: u8| {
+        ledger.charge(&[of_burst([caller; 16], 1_000_000)], &fingerprints).unwrap().grant.granted
+    };
+    let ledger = RedbLedger::open(dir.path(), &options).unwrap();
+    assert!((0..5).all(|caller| ask(&ledger, caller) == 40_000));
+    let commits = ledger.commits();
+    ledger.write_novelty().unwrap();
+    // Two callers' numbers are more than one transaction takes on.
+    assert_eq!(ledger.commits() - commits, 3);
+    ledger.write_novelty().unwrap();
+    assert_eq!(ledger.commits() - commits, 3, "nothing waits any more");
+    drop(ledger);
+    let ledger = RedbLedger::open(dir.path(), &options).unwrap();
+    assert!((0..5).all(|caller| ask(&ledger, caller) == 0));
+}
+
 #[test]
 fn what_is_not_written_when_a_process_dies_is_paid_again_and_never_the_reverse() {
     let (dir, _clock, options) = remembering();
