@@ -226,8 +226,7 @@ impl RedbLedger {
 
     /// Writes down what callers paid for since the last time, and how far the index is.
     pub(crate) fn write_novelty(&self) -> Result<()> {
-        let mut is_behind =
-            self.committer.lock().state.index_version < self.index_version.load(Ordering::Relaxed);
+        let mut is_behind = self.committer.lock().state.index_version < self.index_version.load(Ordering::Relaxed);
         // Those that wait now. Lookups queue the same callers again meanwhile, with a few numbers each.
         let mut waiting = self.memory.take(usize::MAX);
         while std::mem::take(&mut is_behind) || !waiting.is_empty() {
