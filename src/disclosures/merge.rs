@@ -67,7 +67,7 @@ impl SortedLog {
 
 enum Rows {
     Log(SortedLog),
-    Run(RunReader),
+    Run(Box<RunReader>),
 }
 
 /// The rows of a file, of which the next is known.
@@ -120,9 +120,9 @@ impl Source {
 /// Rows of several files in order, group by group. Repeated disclosures are one row, with the first and the last time.
 pub(super) struct Merge {
     /// Those that have rows of the group that is being merged.
-    here: Vec<Box<Source>>,
+    here: Vec<Source>,
     /// Those whose next group is a later one.
-    later: Vec<Box<Source>>,
+    later: Vec<Source>,
     is_wide: bool,
 }
 
@@ -139,10 +139,10 @@ impl Merge {
                 }
                 Part::Run(run) => {
                     is_wide |= run.header().is_wide;
-                    Rows::Run(RunReader::new(run.clone(), Filter::ALL)?)
+                    Rows::Run(Box::new(RunReader::new(run.clone(), Filter::ALL)?))
                 }
             };
-            later.extend(Source::new(rows)?.map(Box::new));
+            later.extend(Source::new(rows)?);
         }
         Ok(Self { here: Vec::new(), later, is_wide })
     }

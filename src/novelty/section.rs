@@ -89,7 +89,8 @@ impl Section {
                 high -= 16;
             }
             // The zero that ends it is above the ones, and the low part above that.
-            writer.push((1 << high) - 1 | u64::from(gap & ((1 << low) - 1)) << (high + 1), high + 1 + low);
+            let (ones, rest) = ((1 << high) - 1, u64::from(gap & ((1 << low) - 1)));
+            writer.push(ones | (rest << (high + 1)), high + 1 + low);
             next = value + 1;
         }
         writer.finish()
