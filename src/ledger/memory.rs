@@ -364,9 +364,9 @@ impl Memory {
         queue.split_off(rest)
     }
 
-    /// Writes some of what waits, as [`Memory::write`] does.
-    pub(super) fn write_some(&self, db: &Db, txn: &WriteTransaction) -> Result<()> {
-        self.write(db, txn, &mut self.take(UNWRITTEN_CALLERS), usize::MAX)
+    /// As many as one transaction writes.
+    pub(super) fn take_some(&self) -> Waiting {
+        self.take(UNWRITTEN_CALLERS)
     }
 
     /// Writes some of those that were taken, until they have so many numbers. The transaction must be committed, or the ledger

@@ -236,7 +236,12 @@ impl RedbLedger {
     }
 
     pub(super) fn write_some_novelty(&self) -> Result<()> {
-        self.commit(|txn, _| self.memory.write_some(&self.db, txn))
+        let mut waiting = self.memory.take_some();
+        // A thread that is writing just now may have taken everybody who waits: then there is nothing to commit.
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        self.commit(|txn, _| self.memory.write(&self.db, txn, &mut waiting, usize::MAX))
     }
 
     /// Forgets what was paid for before the window.
@@ -444,7 +449,7 @@ impl RedbLedger {
             self.bucket_log.write(&self.db, txn, &states)?;
             // What waits long enough goes along.
             if self.memory.must_write(self.time.ledger_ns()) {
-                self.memory.write_some(&self.db, txn)?;
+                self.memory.write(&self.db, txn, &mut self.memory.take_some(), usize::MAX)?;
             }
             Ok(states)
         })?;
