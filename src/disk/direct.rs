@@ -50,6 +50,26 @@ impl Buffer {
         Ok(())
     }
 
+    /// Becomes what a file holds, past the page cache. Memory that is there is used again, and nothing of what was in it
+    /// can pass for the file: of each page, the first byte is another one before the disk is asked.
+    pub(super) fn read_back(&mut self, disk: &Disk, path: &Path) -> Result<()> {
+        let mut file = disk.open_direct(path)?;
+        let len = file.len().map_err(Error::io("ask the size of", path))?;
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        if len > self.memory.len() {
+            *self = Self::zeroed(len)?;
+        }
+        self.len = len;
+        let padded = self.memory.get_mut(..len.next_multiple_of(ALIGNMENT)).unwrap_or_default();
+        padded.iter_mut().step_by(ALIGNMENT).for_each(|byte| *byte = !*byte);
+        let mut rest = len;
+        for part in padded.chunks_mut(TRANSFER_LEN) {
+            fill_padded(&mut file, part, rest).map_err(Error::io("read", path))?;
+            rest = rest.saturating_sub(part.len());
+        }
+        Ok(())
+    }
+
     /// The first `len` bytes, and what is behind them up to the next multiple of the alignment: zeros, unless
     /// somebody wrote there.
     fn padded(&self, len: usize) -> &[u8] {
@@ -67,6 +87,22 @@ impl AsMut<[u8]> for Buffer {
     fn as_mut(&mut self) -> &mut [u8] {
         self.memory.get_mut(..self.len).unwrap_or_default()
     }
+}
+
+/// Reads until `to` is full or has the `rest` of the file. Whole units are asked for, and none behind the end, where a
+/// direct read would not begin at a whole unit.
+fn fill_padded(file: &mut File, to: &mut [u8], rest: usize) -> io::Result<()> {
+    let wanted = to.len().min(rest);
+    let mut filled = 0;
+    while filled < wanted {
+        match file.read(to.get_mut(filled..).unwrap_or_default()) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(len) => filled += len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Writes a new file and makes its bytes durable; its name is not.
@@ -178,6 +214,27 @@ mod tests {
             write_synced(&Disk::Real, &path, &buffer(len, 7)).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), buffer(len, 7).as_ref());
         }
+    }
+
+    #[test]
+    fn what_is_read_back_is_what_the_disk_has_and_nothing_that_was_in_the_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        for len in [0, 1, 4095, 4096, 4097, TRANSFER_LEN, TRANSFER_LEN + 10] {
+            let mut written = buffer(len, 7);
+            write_synced(&Disk::Real, &path, &written).unwrap();
+            written.read_back(&Disk::Real, &path).unwrap();
+            assert_eq!(written.as_ref(), buffer(len, 7).as_ref(), "{len}");
+            // Another file than the one that was written: shorter, then longer than the memory.
+            std::fs::write(&path, buffer(len / 2, 8).as_ref()).unwrap();
+            written.read_back(&Disk::Real, &path).unwrap();
+            assert_eq!(written.as_ref(), buffer(len / 2, 8).as_ref(), "half of {len}");
+            std::fs::write(&path, buffer(2 * len + ALIGNMENT, 9).as_ref()).unwrap();
+            written.read_back(&Disk::Real, &path).unwrap();
+            assert_eq!(written.as_ref(), buffer(2 * len + ALIGNMENT, 9).as_ref(), "twice {len}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(buffer(10, 1).read_back(&Disk::Real, &path), Err(Error::Io { .. })));
     }
 
     #[test]

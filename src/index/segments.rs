@@ -57,40 +57,23 @@ impl LiveSegment {
         index_id: [u8; 16],
         in_memory: bool,
     ) -> Result<Self> {
-        let segment = Segment::open(file).map_err(|flaw| flaw_at(path, flaw))?;
-        let header = segment.header();
-        let own = Maker { index_id, generation: row.generation };
-        let Maker { index_id, generation } = row.maker.unwrap_or(own);
-        let same = [
-            ("the index id", header.index_id == index_id),
-            ("the generation", header.generation == generation),
-            ("the key range", header.keys.range == row.range),
-            ("the length", segment.len() as u64 == row.file_len),
-            ("the number of listings", header.entries == row.entries),
-        ];
-        match same.into_iter().find(|(_, same)| !same) {
-            Some((field, _)) => {
-                let what = Damage::NotInManifest { field };
-                Err(Error::Damaged { path: path.to_owned(), offset: 0, what })
-            }
-            None => {
-                let presence = Presence::new(segment.len(), in_memory);
-                let (generation, maker) = (row.generation, row.maker);
-                Ok(Self { segment, generation, maker, path: path.to_owned(), presence })
-            }
-        }
+        let segment = open_as(path, file, row, index_id)?;
+        let presence = Presence::new(segment.len(), in_memory);
+        let (generation, maker) = (row.generation, row.maker);
+        Ok(Self { segment, generation, maker, path: path.to_owned(), presence })
     }
 
-    /// Writes a new segment, verifies what the disk gives back, and makes it appear. What was touched to verify it is
-    /// not kept: [`LiveSegment::open_verified`] is for when it is used.
+    /// Writes a new segment, verifies what the disk gives back, and makes it appear. None of it is in the page cache
+    /// then: [`LiveSegment::open_verified`] brings there what is wanted.
     pub(super) fn publish(
         (disk, dir): (&Disk, &Path),
         row: &SegmentRow,
         index_id: [u8; 16],
-        image: &Buffer,
+        image: &mut Buffer,
     ) -> Result<()> {
-        disk.publish(&dir.join(FOLDER), &row.file_name(), image, |path, file| {
-            Self::check(path, file, row, index_id, true)?.locate(Segment::verify_pages)
+        disk.publish(&dir.join(FOLDER), &row.file_name(), image, |path, read| {
+            let segment = open_as(path, read, row, index_id)?;
+            segment.verify_pages().map_err(|flaw| flaw_at(path, flaw))
         })
     }
 
@@ -152,6 +135,28 @@ impl LiveSegment {
 
     pub(super) const fn generation(&self) -> u64 {
         self.generation
+    }
+}
+
+/// The segment that a row of the manifest means, and no other one.
+fn open_as<B: AsRef<[u8]>>(path: &Path, bytes: B, row: &SegmentRow, index_id: [u8; 16]) -> Result<Segment<B>> {
+    let segment = Segment::open(bytes).map_err(|flaw| flaw_at(path, flaw))?;
+    let header = segment.header();
+    let own = Maker { index_id, generation: row.generation };
+    let Maker { index_id, generation } = row.maker.unwrap_or(own);
+    let same = [
+        ("the index id", header.index_id == index_id),
+        ("the generation", header.generation == generation),
+        ("the key range", header.keys.range == row.range),
+        ("the length", segment.len() as u64 == row.file_len),
+        ("the number of listings", header.entries == row.entries),
+    ];
+    match same.into_iter().find(|(_, same)| !same) {
+        Some((field, _)) => {
+            let what = Damage::NotInManifest { field };
+            Err(Error::Damaged { path: path.to_owned(), offset: 0, what })
+        }
+        None => Ok(segment),
     }
 }
 

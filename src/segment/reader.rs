@@ -12,7 +12,7 @@ use super::layout::{BUCKET_SLOTS, Header, Layout, PAGE_LEN, TAG_LINE_LEN, page_s
 use super::slot::SlotShape;
 use crate::words::{AccountId, Entry, Key, Purpose, Stamp};
 
-/// A segment over bytes: a `Vec` in tests, a mapped file in use.
+/// A segment over bytes: a mapped file in use, the memory it was read back to when it is new, a `Vec` in tests.
 ///
 /// In this order, and from the begin of a cache line on, since a batch looks into all segments in turn: the first line has
 /// what every key needs, the next one or two the parts of the filter. Else 64 segments fill a first level cache.

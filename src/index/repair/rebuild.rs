@@ -146,10 +146,10 @@ impl Repair<'_> {
         }
         let (generation, index_id) = (self.next_generation(), self.state.index_id);
         let input = Input { index_id, generation, range, known_bits, era_s: self.era_s(), entries };
-        let image = build_into(&input, Buffer::zeroed)?;
+        let mut image = build_into(&input, Buffer::zeroed)?;
         let file_len = image.as_ref().len() as u64;
         let row = SegmentRow { generation, range, file_len, entries: entries.len() as u64, maker: None };
-        LiveSegment::publish((&Disk::Real, self.dir), &row, index_id, &image)?;
+        LiveSegment::publish((&Disk::Real, self.dir), &row, index_id, &mut image)?;
         Ok(Some(row))
     }
 
