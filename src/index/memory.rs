@@ -319,9 +319,9 @@ impl LiveSegment {
         let parts = [segment.filter_part(), segment.sums_part()];
         let [filter, _] = parts.clone();
         if lock {
-            file.expect_part(filter);
+            file.expect_to_stay(filter);
         } else {
-            self.expect_all();
+            self.expect_to_stay();
         }
         let locked = parts.into_iter().fold(lock, |locked, part| {
             if lock {
@@ -339,15 +339,15 @@ impl LiveSegment {
     }
 
     /// All of it is about to be read, in huge pages: the first ones may have come in small ones, and would stay so.
-    fn expect_all(&self) {
+    fn expect_to_stay(&self) {
         let file = self.segment().bytes();
         file.let_go_of_parts(self.path());
-        file.expect_all();
+        file.expect_to_stay(0..file.as_ref().len());
     }
 
     /// Reads and checks everything.
     fn fill(&self) -> Result<()> {
-        self.expect_all();
+        self.expect_to_stay();
         self.segment().bytes().populate(0..self.segment().len());
         self.locate(Segment::check_pages_left)?;
         self.presence().filter.store(true, Ordering::Relaxed);
