@@ -10,6 +10,7 @@ use super::support::World;
 fn replay(world: &World, args: &[&str]) -> BTreeMap<String, Value> {
     let mut command = world.command(&[&["replay"], args, &["--json"]].concat());
     let run = super::support::Run::of(&command.env_remove("UNLISTED_SECRET").output().unwrap());
+    assert!(!run.stderr.contains("ERROR"), "{}", run.stderr);
     let row = |line: &str| -> Value { serde_json::from_str(line).unwrap() };
     let named = |row: Value| (row["protection"].as_str().unwrap().to_owned(), row);
     run.success().lines().map(row).map(named).collect()

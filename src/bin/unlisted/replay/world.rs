@@ -21,12 +21,13 @@ const MEMORY_FOLDER: &str = "/dev/shm";
 pub const MAX_BATCH: u64 = 10_000;
 
 pub struct World {
+    /// Above its folder: fields are dropped in order, and what is open is closed before its files go.
+    index: Option<Index>,
     folder: Folder,
     /// How often it was killed; each life has a folder of its own.
     life: u32,
     clock: Arc<ManualClock>,
     quotas: QuotaPolicy,
-    index: Option<Index>,
 }
 
 /// A folder that goes when it is dropped.
