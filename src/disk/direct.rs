@@ -55,7 +55,8 @@ impl Buffer {
     pub(super) fn read_back(&mut self, disk: &Disk, path: &Path) -> Result<()> {
         let mut file = disk.open_direct(path)?;
         let len = file.len().map_err(Error::io("ask the size of", path))?;
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        // More than there is memory for is refused with it.
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(usize::MAX / 2);
         if len > self.memory.len() {
             *self = Self::zeroed(len)?;
         }

@@ -26,7 +26,7 @@ impl Disk {
         })
     }
 
-    /// As [`Disk::publish`], for a file that is too large to be put together in memory.
+    /// As [`Disk::publish`], for a file that is too large to be put together in memory: a map of it is verified.
     pub(crate) fn publish_streamed<T>(
         &self,
         dir: &Path,
